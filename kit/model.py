@@ -1,0 +1,270 @@
+"""The nouns. Frozen values that pass between rooms.
+
+Times are microseconds since the epoch, UTC. Market data is float64, as frames are; whatever an
+order, a fill or a balance says is ``Decimal``. Instruments are named ``BASE/QUOTE``.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
+
+import msgspec
+
+from kit.errors import BadOrder
+
+Levels = list[tuple[float, float]]
+"""Price and quantity, best price first."""
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        """+1 for a buy, -1 for a sell."""
+        return 1 if self is Side.BUY else -1
+
+    @property
+    def opposite(self) -> Side:
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+class OrderType(StrEnum):
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class TimeInForce(StrEnum):
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands; the transitions are in ``kit.orders.lifecycle``."""
+
+    INTENDED = "intended"
+    UNKNOWN = "unknown"
+    OPEN = "open"
+    PARTIAL = "partial"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+    @property
+    def final(self) -> bool:
+        """True when nothing more can happen to the order."""
+        return self in _FINAL
+
+
+_FINAL = {OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED}
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be traded and in which steps. A limit of 0 means: not limited."""
+
+    symbol: str
+    native: str
+    base: str
+    quote: str
+    tick: Decimal
+    lot: Decimal
+    min_qty: Decimal = Decimal(0)
+    max_qty: Decimal = Decimal(0)
+    market_min_qty: Decimal = Decimal(0)
+    market_max_qty: Decimal = Decimal(0)
+    market_lot: Decimal = Decimal(0)
+    min_price: Decimal = Decimal(0)
+    max_price: Decimal = Decimal(0)
+    min_notional: Decimal = Decimal(0)
+    max_notional: Decimal = Decimal(0)
+    notional_applies_to_market: bool = True
+    status: str = "trading"
+
+    def price(self, value: float | Decimal, *, rounding: str = ROUND_HALF_EVEN) -> Decimal:
+        """A market-data price as exact money: the nearest multiple of the tick."""
+        return on_grid(value, self.tick, rounding)
+
+    def qty(self, value: float | Decimal, *, rounding: str = ROUND_FLOOR) -> Decimal:
+        """A quantity as exact money: a multiple of the lot, rounded down unless told otherwise."""
+        return on_grid(value, self.lot, rounding)
+
+
+def on_grid(value: float | Decimal, step: Decimal, rounding: str) -> Decimal:
+    """``value`` as a multiple of ``step`` (0: as it is); a float is read by its shortest repr."""
+    exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+    if not step:
+        return exact
+    return (exact / step).quantize(Decimal(1), rounding) * step
+
+
+class Candle(msgspec.Struct, frozen=True, gc=False):
+    """One bar. ``time`` is its open; ``closed`` is the venue's word that it won't change."""
+
+    symbol: str
+    interval: str
+    time: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float
+    trades: int
+    closed: bool
+    event_time: int = 0
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One public print. ``side`` is the taker's."""
+
+    symbol: str
+    id: int
+    price: float
+    qty: float
+    time: int
+    side: Side
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False):
+    """Best bid and ask. ``time`` is 0 where the venue sends none (Binance Spot's bookTicker)."""
+
+    symbol: str
+    bid: float
+    bid_qty: float
+    ask: float
+    ask_qty: float
+    update_id: int = 0
+    time: int = 0
+
+    @property
+    def mid(self) -> float:
+        return (self.bid + self.ask) / 2
+
+
+class BookSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """A whole book as of update ``last_id``."""
+
+    symbol: str
+    last_id: int
+    bids: Levels
+    asks: Levels
+
+
+class BookDelta(msgspec.Struct, frozen=True, gc=False):
+    """Levels changed by updates ``first_id`` to ``last_id``; quantities are absolute, 0 removes."""
+
+    symbol: str
+    first_id: int
+    last_id: int
+    bids: Levels
+    asks: Levels
+    time: int
+
+
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted: the intent, before any venue has seen it."""
+
+    symbol: str
+    side: Side
+    type: OrderType
+    qty: Decimal
+    price: Decimal | None = None
+    stop: Decimal | None = None
+    tif: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+
+    def __post_init__(self) -> None:
+        needs_price = self.type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+        needs_stop = self.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        if needs_price != (self.price is not None):
+            raise BadOrder(f"a {self.type} order takes {'a' if needs_price else 'no'} price=; nothing was sent")
+        if needs_stop != (self.stop is not None):
+            raise BadOrder(f"a {self.type} order takes {'a' if needs_stop else 'no'} stop=; nothing was sent")
+        if self.post_only and (self.type is not OrderType.LIMIT or self.tif is not TimeInForce.GTC):
+            raise BadOrder("post_only goes with a GTC limit order only; nothing was sent")
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of one of our orders. ``fee`` is positive when paid, in ``fee_asset``."""
+
+    id: str
+    client_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_asset: str
+    time: int
+    maker: bool = False
+
+    @property
+    def notional(self) -> Decimal:
+        return self.qty * self.price
+
+
+class ReportKind(StrEnum):
+    """What a venue can tell about an order."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    TRIGGERED = "triggered"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing a venue (or the simulator) says about an order, in the order it said them."""
+
+    kind: ReportKind
+    client_id: str
+    time: int
+    venue_id: str = ""
+    fill: Fill | None = None
+    reason: str = ""
+
+
+class OrderState(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as a venue answers for it when asked: its status now and how much of it is done."""
+
+    client_id: str
+    venue_id: str
+    symbol: str
+    status: OrderStatus
+    request: OrderRequest
+    filled: Decimal
+    filled_quote: Decimal
+    time: int
+    reason: str = ""
+    fills: tuple[Fill, ...] = ()
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """An asset's amounts: free to use, and locked in open orders."""
+
+    asset: str
+    free: Decimal
+    locked: Decimal = Decimal(0)
+
+    @property
+    def total(self) -> Decimal:
+        return self.free + self.locked
+
+
+class Fees(msgspec.Struct, frozen=True):
+    """Commission as a share of the traded amount, taken from what is received."""
+
+    maker: Decimal = Decimal("0.001")
+    taker: Decimal = Decimal("0.001")
+
+
+def worst_price(side: Side, instrument: Instrument, value: float | Decimal) -> Decimal:
+    """``value`` on the tick grid, rounded against the taker: up for a buy, down for a sell."""
+    return instrument.price(value, rounding=ROUND_CEILING if side is Side.BUY else ROUND_FLOOR)

@@ -1,0 +1,84 @@
+"""The one owned object per process: what is running, by name, so that a re-run cell finds it again."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import platformdirs
+
+from kit.orders.ids import Intent
+
+
+class Closable(Protocol):
+    """Anything that runs until it is closed. ``close`` may be called twice."""
+
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+def home() -> Path:
+    """Where the kit keeps accounts and sandboxes: ``PAPERTAPE_HOME``, else the user's data folder."""
+    chosen = os.environ.get("PAPERTAPE_HOME")
+    path = Path(chosen) if chosen else Path(platformdirs.user_data_dir("papertape"))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class Runtime:
+    """Running things by kind and name, closed in reverse order when the process ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._running: dict[tuple[str, str], Closable] = {}
+        self.cell_intent: Callable[[], Intent | None] = lambda: None
+        """Set by the notebook room: the intent of the order call being made now, None outside a cell."""
+
+    def find(self, kind: type[C], name: str) -> C | None:
+        """The running thing of that name, if any."""
+        with self._lock:
+            found = self._running.get((kind.__name__, name))
+            return found if isinstance(found, kind) else None
+
+    def get(self, kind: type[C], name: str, make: Callable[[], C]) -> C:
+        """The running thing of that name, made when there is none."""
+        with self._lock:
+            found = self.find(kind, name)
+            if found is None:
+                found = make()
+                self._running[kind.__name__, name] = found
+            return found
+
+    def replace(self, name: str, thing: Closable) -> None:
+        """Keep ``thing`` under its name and close what stood there before."""
+        with self._lock:
+            old = self._running.pop((type(thing).__name__, name), None)
+            self._running[type(thing).__name__, name] = thing
+        if old is not None and old is not thing:
+            old.close()
+
+    def forget(self, thing: Closable) -> None:
+        """Drop a thing that has closed itself."""
+        with self._lock:
+            self._running = {key: value for key, value in self._running.items() if value is not thing}
+
+    def close(self) -> None:
+        """Close everything, newest first."""
+        while True:
+            with self._lock:
+                if not self._running:
+                    return
+                _, thing = self._running.popitem()
+            thing.close()
+
+
+runtime = Runtime()
+"""The process's one runtime."""
+
+atexit.register(runtime.close)
