@@ -1,0 +1,1 @@
+"""The one order path, the same for paper and live."""

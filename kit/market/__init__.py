@@ -1,0 +1,1 @@
+"""What the market looks like. Pure: no socket, clock, thread or file."""

@@ -1,0 +1,1 @@
+"""Sockets, HTTP and threads: the edge towards the venues."""

@@ -1,0 +1,1 @@
+"""What an order is and what it does to an account. Pure: no socket, clock, thread or file."""

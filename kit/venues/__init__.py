@@ -1,0 +1,1 @@
+"""Venues' languages, one codec each. Pure: bytes in, events out; intents in, requests out."""

@@ -1,0 +1,37 @@
+"""What every room's tests share: a home of their own, the repository's root, the shared recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDINGS = ROOT.parent / "shared" / "recordings"
+
+# Shared CI machines pause for whole seconds: a deadline per example would test the machine.
+settings.register_profile("kit", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("kit")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder for this test alone, and no key of the person who runs it."""
+    path = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("PAPERTAPE_HOME", str(path))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    return path
+
+
+@pytest.fixture(scope="session")
+def recording() -> object:
+    """``recording(name)`` is the path of a shared recording; the test is skipped when it is not beside the repository."""
+
+    def find(name: str) -> Path:
+        path = RECORDINGS / name
+        if not path.exists():
+            pytest.skip(f"no {path}: the shared recordings are not beside this checkout")
+        return path
+
+    return find
