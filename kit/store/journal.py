@@ -1,0 +1,428 @@
+"""What an account has meant, sent and heard: one SQLite file, written before anything leaves.
+
+The journal is a list of entries that only grows. Orders, fills and balances are folds over it, so
+reading it again gives exactly what was there before the process died. An intent is on the disk
+(``synchronous=FULL``) before its order is sent; answers are written with ``NORMAL``: they survive
+the death of the process, and a power cut loses at most what the venue can tell again.
+
+One process owns a journal and writes entries; any process may read it and set its halt flag.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from kit.errors import AccountBusy, JournalUnwritable, StoreError
+from kit.model import Fees, Instrument, OrderRequest, Quote, Report
+from kit.orders.lifecycle import OrderRecord
+
+APPLICATION_ID = 0x70617065
+"""``pape`` in SQLite's header: the mark of a papertape journal."""
+
+MIGRATIONS: Sequence[str] = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE instruments (symbol TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        time INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX one_order_an_intent ON entries (client_id) WHERE kind = 'intended';
+    CREATE TABLE marks (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        time INTEGER NOT NULL,
+        equity TEXT NOT NULL,
+        cash TEXT NOT NULL
+    );
+    """,
+)
+"""Schema version n is reached by the first n scripts; SQLite keeps it as ``user_version``."""
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account was opened with; it never changes afterwards."""
+
+    kind: str
+    venue: str
+    environment: str
+    quote: str
+    cash: dict[str, Decimal]
+    fees: Fees
+    created: int
+
+
+class Intended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An order was decided on, at ``time`` (µs) and with ``quote`` in view.
+
+    ``parts``, ``again`` and ``implicit`` are the intent's; ``replaces`` is the client id of the
+    order that this one amends.
+    """
+
+    client_id: str
+    session: str
+    parts: tuple[str, ...]
+    request: OrderRequest
+    time: int
+    again: int = 0
+    implicit: bool = False
+    quote: Quote | None = None
+    replaces: str = ""
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """The venue said something about an order; heard at ``time``."""
+
+    report: Report
+    time: int
+
+    @property
+    def client_id(self) -> str:
+        return self.report.client_id
+
+
+class Doubted(msgspec.Struct, frozen=True, kw_only=True):
+    """An order was sent and its outcome is unknown since ``time``."""
+
+    client_id: str
+    reason: str
+    time: int
+
+
+Entry = Intended | Reported | Doubted
+
+_KINDS: Mapping[type, str] = {Intended: "intended", Reported: "reported", Doubted: "doubted"}
+_DECODERS: Mapping[str, msgspec.json.Decoder[Entry]] = {
+    "intended": msgspec.json.Decoder(Intended),
+    "reported": msgspec.json.Decoder(Reported),
+    "doubted": msgspec.json.Decoder(Doubted),
+}
+_encode = msgspec.json.Encoder().encode
+_ENTRY = "INSERT INTO entries (time, kind, client_id, body) VALUES (?, ?, ?, ?)"
+_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_FACTS = "INSERT INTO instruments VALUES (?, ?) ON CONFLICT (symbol) DO UPDATE SET facts = excluded.facts"
+
+Statement = tuple[str, tuple[object, ...]]
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What the account was worth at ``time`` (µs), in its quote asset."""
+
+    time: int
+    equity: Decimal
+    cash: Decimal
+
+
+class Journal:
+    """One account's journal. ``":memory:"`` keeps it in memory: backtests and tests.
+
+    Raises AccountBusy when another process owns it (``readonly=True`` reads it all the same),
+    StoreError when the file is no journal or is damaged. Every write raises JournalUnwritable when
+    the disk does not take it; the same journal can be used again once there is room.
+    """
+
+    def __init__(self, path: Path | str, *, readonly: bool = False) -> None:
+        self.path = None if str(path) == ":memory:" else Path(path)
+        self.readonly = readonly
+        self._lock = threading.RLock()
+        self._owner = None if readonly else self._own()
+        try:
+            self._db = self._open()
+            self._instruments = self._read_instruments()
+        except BaseException:
+            self._disown()
+            raise
+
+    # -- what is written
+
+    def intend(self, entry: Intended, instrument: Instrument) -> None:
+        """Put an intent on the disk, for good, before its order is sent."""
+        statements = [_statement(entry)]
+        if self._instruments.get(instrument.symbol) != instrument:
+            statements.append((_FACTS, (instrument.symbol, _text(instrument))))
+        self._write(statements, durable=True)
+        self._instruments[instrument.symbol] = instrument
+
+    def add(self, entry: Reported | Doubted) -> None:
+        """Write down what was heard, or that nothing was."""
+        self._write([_statement(entry)])
+
+    def mark(self, mark: Mark) -> None:
+        """Write down what the account is worth."""
+        row = (mark.time, str(mark.equity), str(mark.cash))
+        self._write([("INSERT INTO marks (time, equity, cash) VALUES (?, ?, ?)", row)])
+
+    # -- what is read
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry in the order it was written."""
+        for kind, body in self._read("SELECT kind, body FROM entries ORDER BY seq"):
+            yield _DECODERS[str(kind)].decode(str(body))
+
+    def orders(self) -> list[OrderRecord]:
+        """Every order as the entries leave it, in the order of their intents."""
+        records: dict[str, OrderRecord] = {}
+        for entry in self.entries():
+            fold(records, entry)
+        return list(records.values())
+
+    def marks(self) -> list[Mark]:
+        """What the account was worth at each mark, in time's order of writing."""
+        rows = self._read("SELECT time, equity, cash FROM marks ORDER BY seq")
+        return [Mark(int(str(time)), Decimal(str(equity)), Decimal(str(cash))) for time, equity, cash in rows]
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """The instruments the account has traded, as they were at the last order."""
+        return self._instruments
+
+    # -- terms and flags
+
+    @property
+    def terms(self) -> Terms | None:
+        """What the account was opened with; None before it was."""
+        text = self.get("terms")
+        return None if text is None else msgspec.json.decode(text, type=Terms)
+
+    @terms.setter
+    def terms(self, terms: Terms) -> None:
+        self.set("terms", _text(terms), durable=True)
+
+    def get(self, key: str) -> str | None:
+        """A remembered label (``session``, ``halt`` …), None when there is none."""
+        for (value,) in self._read("SELECT value FROM meta WHERE key = ?", (key,)):
+            return str(value)
+        return None
+
+    def set(self, key: str, value: str, *, durable: bool = False) -> None:
+        """Remember a label."""
+        self._write([(_META, (key, value))], durable=durable)
+
+    @property
+    def halted(self) -> str:
+        """Why the account is halted; empty when it is not. Read from the file: any process may have set it."""
+        return self.get("halt") or ""
+
+    def halt(self, reason: str) -> None:
+        """Set the halt flag; works from a process that only reads the journal, too."""
+        with self._lock, self._as_writer():
+            self.set("halt", reason or "halted", durable=True)
+
+    def resume(self) -> None:
+        """Take the halt flag down."""
+        with self._lock, self._as_writer():
+            self._write([("DELETE FROM meta WHERE key = 'halt'", ())], durable=True)
+
+    def close(self) -> None:
+        """Close the file and give up its ownership."""
+        with self._lock:
+            self._db.close()
+            self._disown()
+
+    # -- inside
+
+    def _own(self) -> FileLock | None:
+        if self.path is None:
+            return None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.path}.lock", timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise AccountBusy(_busy(self.path)) from None
+        except OSError as error:
+            raise JournalUnwritable(
+                f"{self.path.parent} can't be written ({error}): no account can be opened"
+            ) from None
+        return lock
+
+    def _disown(self) -> None:
+        if self._owner is not None:
+            self._owner.release()
+            self._owner = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self.path is not None and self.readonly and not self.path.exists():
+            raise StoreError(f"there is no account at {self.path}: nothing was read")
+        target = ":memory:" if self.path is None else self.path
+        try:
+            db = sqlite3.connect(target, isolation_level=None, check_same_thread=False, timeout=5.0)
+            try:
+                self._prepare(db)
+            except BaseException:
+                db.close()
+                raise
+        except sqlite3.OperationalError as error:
+            raise JournalUnwritable(_unwritten(self.path, error)) from error
+        return db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        with _damage(self.path):
+            db.execute("PRAGMA synchronous=NORMAL")
+            _migrate(db, self.path, self.readonly)
+            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+        if self._owner is not None:
+            db.execute(_META, ("owner", str(os.getpid())))
+        if self.readonly:
+            db.execute("PRAGMA query_only=ON")
+
+    def _read_instruments(self) -> dict[str, Instrument]:
+        rows = self._read("SELECT symbol, facts FROM instruments")
+        return {str(symbol): msgspec.json.decode(str(facts), type=Instrument) for symbol, facts in rows}
+
+    def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        with self._lock, _damage(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+    def _write(self, statements: Sequence[Statement], *, durable: bool = False) -> None:
+        """Execute the statements as one transaction, on the disk when ``durable``."""
+        with self._lock:
+            try:
+                if durable:
+                    self._db.execute("PRAGMA synchronous=FULL")
+                self._execute(statements)
+            except sqlite3.Error as error:
+                self._roll_back()
+                raise JournalUnwritable(_unwritten(self.path, error)) from error
+            finally:
+                if durable:
+                    with suppress(sqlite3.Error):
+                        self._db.execute("PRAGMA synchronous=NORMAL")
+
+    def _execute(self, statements: Sequence[Statement]) -> None:
+        if len(statements) == 1:
+            self._db.execute(*statements[0])
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            self._db.execute(*statement)
+        self._db.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def _as_writer(self) -> Iterator[None]:
+        """A reader sets the halt flag, and nothing else."""
+        if not self.readonly:
+            yield
+            return
+        self._db.execute("PRAGMA query_only=OFF")
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA query_only=ON")
+
+
+def fold(records: dict[str, OrderRecord], entry: Entry) -> OrderRecord:
+    """Apply one entry to the orders it is about; the record it changed."""
+    if isinstance(entry, Intended):
+        record = OrderRecord(client_id=entry.client_id, request=entry.request, created=entry.time)
+        records[entry.client_id] = record
+        return record
+    record = records[entry.client_id]
+    if isinstance(entry, Reported):
+        record.apply(entry.report)
+    else:
+        record.unanswered(entry.reason, entry.time)
+    return record
+
+
+def set_aside(path: Path, now: int) -> Path | None:
+    """Move an account's journal out of the way, keeping it; where it is now, None when there was none.
+
+    Raises AccountBusy when a process owns it.
+    """
+    if not path.exists():
+        return None
+    lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AccountBusy(_busy(path)) from None
+    try:
+        kept = path.with_name(f"{path.stem}.until-{now}{path.suffix}")
+        for ending in ("-wal", "-shm", ""):
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                part.rename(kept.with_name(kept.name + ending))
+        return kept
+    finally:
+        lock.release()
+
+
+def _statement(entry: Entry) -> Statement:
+    return _ENTRY, (entry.time, _KINDS[type(entry)], entry.client_id, _text(entry))
+
+
+def _text(value: object) -> str:
+    return _encode(value).decode()
+
+
+def _migrate(db: sqlite3.Connection, path: Path | None, readonly: bool) -> None:
+    """Bring the schema to the newest version; StoreError when the file is not ours or from the future."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if (tables or readonly) and application != APPLICATION_ID:
+        raise StoreError(f"{path} is not a papertape journal: nothing was read or written. Choose another account=")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} was written by a newer papertape (schema {version}, this one knows {len(MIGRATIONS)}): "
+            "nothing was changed. Upgrade papertape, or choose another account="
+        )
+    if readonly:
+        return
+    db.execute("PRAGMA journal_mode=WAL")
+    for step in range(version, len(MIGRATIONS)):
+        header = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={step + 1};"
+        db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]} {header} COMMIT;")
+
+
+@contextmanager
+def _damage(path: Path | None) -> Iterator[None]:
+    """What SQLite says of a file it can't make sense of, as a StoreError."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"{path} is damaged or not a papertape journal ({error}): nothing was written to it. "
+            "Restore it from a copy, or open the account with reset=True, which keeps this file beside a new one"
+        ) from error
+
+
+def _unwritten(path: Path | None, error: sqlite3.Error) -> str:
+    return (
+        f"the journal {path or 'in memory'} could not be written ({error}): what could not be written down was not "
+        "sent. Make room on the disk or give the folder back its write permission, then try again"
+    )
+
+
+def _busy(path: Path) -> str:
+    owner = None
+    with suppress(StoreError, sqlite3.Error):
+        reader = Journal(path, readonly=True)
+        owner = reader.get("owner")
+        reader.close()
+    return (
+        f"account {path.stem!r} is in use by process {owner or 'unknown'}"
+        f"{' (this one)' if owner == str(os.getpid()) else ''}: an account has one owner, so nothing was opened. "
+        "Shut that notebook or script down, or choose another account="
+    )
