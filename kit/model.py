@@ -191,7 +191,11 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution of one of our orders. ``fee`` is positive when paid, in ``fee_asset``."""
+    """One execution of one of our orders. ``fee`` is positive when paid, in ``fee_asset``.
+
+    ``venue_id`` is the venue's id of the order; where a venue lists fills without client ids
+    (Binance's myTrades) it is all that names the order and ``client_id`` is empty.
+    """
 
     id: str
     client_id: str
@@ -203,6 +207,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     fee_asset: str
     time: int
     maker: bool = False
+    venue_id: str = ""
 
     @property
     def notional(self) -> Decimal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
@@ -154,6 +155,27 @@ Event = Trade | Candle | Quote | BookDelta | Ack | Goodbye
 
 
 @dataclass(frozen=True)
+class Holdings:
+    """The balances an account event touched, as they are now; ``time`` in µs."""
+
+    balances: tuple[Balance, ...]
+    time: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Money that came or went other than by trading (deposit, withdrawal, transfer); ``amount`` is signed."""
+
+    asset: str
+    amount: Decimal
+    time: int
+
+
+UserEvent = Report | Holdings | Transfer | Ack | Goodbye
+"""What a frame of an account's own stream decodes to. Reports are lossless: each one matters."""
+
+
+@dataclass(frozen=True)
 class Budget:
     """How much a venue allows: ``limit`` per ``window`` µs, and how its headers name it."""
 
@@ -172,7 +194,7 @@ class Codec(Protocol):
     client_id_alphabet: str
     client_id_length: int
 
-    # REST: public
+    # public REST
     def instruments(self, natives: Sequence[str] = ()) -> Call[list[Instrument]]: ...
     def budgets(self) -> Call[list[Budget]]: ...
     def time(self) -> Call[int]: ...
@@ -182,7 +204,7 @@ class Codec(Protocol):
     def book(self, native: str, limit: int) -> Call[BookSnapshot]: ...
     def quote(self, native: str) -> Call[Quote]: ...
 
-    # REST: signed
+    # signed REST
     def order(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[list[Report]]: ...
     def order_test(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[None]: ...
     def cancel(self, instrument: Instrument, client_id: str) -> Call[list[Report]]: ...
@@ -193,12 +215,17 @@ class Codec(Protocol):
 
     # wire
     def sign(self, call: Call[T], key: Key, now: int, recv_window_ms: int = 5000) -> Call[T]: ...
+    def encode(self, params: Params) -> str: ...
     def headers(self, key: Key | None) -> dict[str, str]: ...
     def failure(self, call: Call[T], status: int, headers: Mapping[str, str], body: bytes) -> Failure | None: ...
     def used(self, headers: Mapping[str, str]) -> Mapping[str, int]: ...
 
     # streams
     def stream_url(self, hosts: Hosts) -> str: ...
-    def subscribe(self, subscriptions: Iterable[Subscription], id: int) -> str: ...
-    def unsubscribe(self, subscriptions: Iterable[Subscription], id: int) -> str: ...
+    def subscribe(self, subscriptions: Iterable[Subscription], id: int) -> str: ...  # noqa: A002 - the wires' own word
+    def unsubscribe(self, subscriptions: Iterable[Subscription], id: int) -> str: ...  # noqa: A002 - the same
     def decode(self, text: str | bytes) -> Event | None: ...
+
+    # the account's own stream, on ``Hosts.ws_api``; ``symbols`` maps native names to ours
+    def user_subscribe(self, key: Key, now: int, id: int, recv_window_ms: int = 5000) -> str: ...  # noqa: A002 - the same
+    def decode_user(self, text: str | bytes, symbols: Mapping[str, str] = ...) -> list[UserEvent]: ...
