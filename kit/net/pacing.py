@@ -1,0 +1,114 @@
+"""How fast we may ask, steered by what the venue's own headers say is used. Pure: ``now`` in, a wait out.
+
+Limits count per fixed window of the venue's clock and start again with the next (rest-api.md, "Limits"). The header is
+the truth, because every process behind the same address shares a budget; between two answers we add what we have sent
+and not yet heard back about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kit.venues.base import Budget
+
+EDGE = 200_000
+"""µs that a wait goes beyond a window's end: our picture of the venue's clock is no better than that."""
+FOR_READS = 0.85
+"""The share of a budget that questions may use; the rest stays free for orders and cancels."""
+NOTABLE = 600
+"""Use that makes it worth asking for the budgets: a tenth of what Binance allows a minute."""
+
+
+@dataclass
+class Meter:
+    """One budget's count in the current window."""
+
+    budget: Budget
+    began: int = 0
+    used: int = 0
+    flying: int = 0
+    """Sent in this window, and no answer yet that would have counted it."""
+
+    def at(self, now: int) -> Meter:
+        """This meter, emptied when ``now`` lies in a later window."""
+        began = now - now % self.budget.window
+        if began > self.began:
+            self.began, self.used, self.flying = began, 0, 0
+        return self
+
+    def until_free(self, cost: int, share: float, now: int) -> int:
+        """µs until ``cost`` more fits into ``share`` of the budget. A cost above the budget fits an unused window."""
+        meter = self.at(now)
+        taken = meter.used + meter.flying
+        if not taken or taken + cost <= self.budget.limit * share:
+            return 0
+        return self.began + self.budget.window + EDGE - now
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Leave to send one request; handed back with the answer."""
+
+    sent: int
+    weight: int
+    order: bool
+
+
+class Pacer:
+    """What one address and one account may ask. Times are µs of the venue's clock.
+
+    Budgets whose name says ORDER count orders, one each; the others count request weight.
+    """
+
+    def __init__(self) -> None:
+        self._meters: dict[str, Meter] = {}
+        self._held = {False: 0, True: 0}
+        self._told: tuple[int, Mapping[str, int]] = (0, {})
+
+    @property
+    def worth_learning(self) -> bool:
+        """True when the venue's headers tell of notable use and its budgets are not known yet."""
+        return not self._meters and max(self._told[1].values(), default=0) >= NOTABLE
+
+    def learn(self, budgets: Iterable[Budget]) -> None:
+        """Take the venue's own list of budgets, each as used as the last headers said."""
+        sent, used = self._told
+        self._meters = {budget.name: Meter(budget) for budget in budgets}
+        for meter in self._meters.values():
+            meter.at(sent).used = used.get(meter.budget.name, 0)
+
+    def wait(self, weight: int, now: int, *, order: bool = False) -> int:
+        """µs until a request of ``weight`` may leave; 0: now."""
+        share = 1.0 if order else FOR_READS
+        waits = [meter.until_free(1 if orders else weight, share, now) for meter, orders in self._charged(order)]
+        return max([0, self._held[order] - now, *waits])
+
+    def send(self, weight: int, now: int, *, order: bool = False) -> Ticket:
+        """Note that a request leaves."""
+        ticket = Ticket(now, weight, order)
+        for meter, orders in self._charged(order):
+            meter.at(now).flying += 1 if orders else weight
+        return ticket
+
+    def answered(self, ticket: Ticket, used: Mapping[str, int]) -> None:
+        """Note what an answer's headers say is used; no headers, or no answer: what was sent counts as used."""
+        if used and ticket.sent >= self._told[0]:
+            self._told = ticket.sent, {**self._told[1], **used}
+        for meter, orders in self._charged(ticket.order):
+            if meter.at(ticket.sent).began > ticket.sent:
+                continue  # the answer tells of a window that is over
+            cost = 1 if orders else ticket.weight
+            meter.flying = max(0, meter.flying - cost)
+            meter.used = used.get(meter.budget.name, meter.used + cost)
+
+    def hold(self, until: int, *, order: bool) -> None:
+        """Send nothing before ``until`` (µs): the venue said so. Turning an order away says nothing about questions."""
+        self._held[True] = max(self._held[True], until)
+        if not order:
+            self._held[False] = max(self._held[False], until)
+
+    def _charged(self, order: bool) -> list[tuple[Meter, bool]]:
+        """The meters that a request counts on, each with whether it counts orders."""
+        both = [(meter, "ORDER" in name) for name, meter in self._meters.items()]
+        return [(meter, orders) for meter, orders in both if order or not orders]
