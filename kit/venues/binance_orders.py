@@ -64,6 +64,7 @@ _ENDINGS = {
 _REASONS = {
     "INSUFFICIENT_LIQUIDITY": "the book ran out of quantity",
     "UNFILLED_IOC_QUANTITY_EXPIRED": "an IOC order does not rest: the unfilled part ended",
+    "UNFILLED_FOK_ORDER_EXPIRED": "an FOK order fills whole or not at all",
     "EXECUTION_RULE_PRICE_RANGE_EXCEEDED": "filling on would have left the venue's allowed price range",
     "EXPIRED_IN_MATCH": "it would have traded with the same account (self-trade prevention)",
 }

@@ -201,7 +201,7 @@ def _instrument(wire: _Symbol) -> Instrument:
 
 
 def _step(text: str) -> Decimal:
-    """A rule's number without its padding zeros (the wire always has 8 decimals), never in exponent form."""
+    """A rule's number without its padding zeros (the wire always has 8 decimals) and not as 1E+6."""
     value = money(text).normalize()
     return value if value.as_tuple().exponent in range(-30, 1) else value.quantize(Decimal(1))
 
