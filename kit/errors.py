@@ -1,32 +1,33 @@
 """Every error the kit raises, sorted by what the caller may do next.
 
-    KitError
-    ├── UsageError (ValueError)   the call is wrong: mend it; nothing was sent
-    │   ├── UnknownName             a symbol, interval or parameter nobody knows; says the nearest
-    │   ├── BadOrder                quantity, price or type the venue would not take
-    │   ├── BadRange                a time range that can't be
-    │   ├── AccountMismatch         the account exists with other terms
-    │   └── IntentExpired           a re-run cell whose order is too old to be meant again
-    ├── Refused                   the answer is no, and nothing happened: the reason says what would change it
-    │   ├── StalePicture            the market picture is not proven current: wait for LIVE
-    │   ├── RiskRefused             a risk check, or too little money
-    │   ├── Halted                  the kill switch of this account is on
-    │   ├── LiveForbidden           real money needs a deliberate, separate act
-    │   ├── MissingKey              this call needs an API key
-    │   ├── KeyRefused              the venue does not accept the key or its signature
-    │   ├── ClockSkew               the venue says our timestamp is outside its window
-    │   └── VenueRefused            any other no from the venue, with its code and words
-    ├── Unreached                 the request did not take effect: the same call may be made again
-    │   ├── RateLimited             slow down; ``retry_after`` says for how long
-    │   └── VenueUnreachable        no connection, or no answer to a question
-    ├── OutcomeUnknown            sent, and nobody knows: ask with the client id, never send again
-    ├── DataError                 an answer came and can't be trusted
-    │   ├── BadAnswer               not what the venue's documentation promises
-    │   ├── SequenceGap             messages are missing
-    │   └── BookUnsynced            the book is not in step with the venue: it is not shown
-    └── StoreError                the disk: nothing is sent that could not be written down first
-        ├── JournalUnwritable       the journal could not be written
-        └── AccountBusy             another process owns this account
+KitError
+├── UsageError (ValueError)   the call is wrong: mend it; nothing was sent
+│   ├── UnknownName             a symbol, interval or parameter nobody knows; says the nearest
+│   ├── BadOrder                quantity, price or type the venue would not take
+│   ├── BadRange                a time range that can't be
+│   ├── AccountMismatch         the account exists with other terms
+│   └── IntentExpired           a re-run cell whose order is too old to be meant again
+├── Refused                   the answer is no, and nothing happened: the reason says what would change it
+│   ├── StalePicture            the market picture is not proven current: wait for LIVE
+│   ├── RiskRefused             a risk check, or too little money
+│   ├── Halted                  the kill switch of this account is on
+│   ├── LiveForbidden           real money needs a deliberate, separate act
+│   ├── MissingKey              this call needs an API key
+│   ├── KeyRefused              the venue does not accept the key or its signature
+│   ├── ClockSkew               the venue says our timestamp is outside its window
+│   └── VenueRefused            any other no from the venue, with its code and words
+├── Unreached                 the request did not take effect: the same call may be made again
+│   ├── RateLimited             slow down; ``retry_after`` says for how long
+│   └── VenueUnreachable        no connection, or no answer to a question
+├── OutcomeUnknown            sent, and nobody knows: ask with the client id, never send again
+├── DataError                 an answer came and can't be trusted
+│   ├── BadAnswer               not what the venue's documentation promises
+│   ├── SequenceGap             messages are missing
+│   └── BookUnsynced            the book is not in step with the venue: it is not shown
+├── NotYet (TimeoutError)     what was waited for has not come; waiting again is safe
+└── StoreError                the disk: nothing is sent that could not be written down first
+    ├── JournalUnwritable       the journal could not be written
+    └── AccountBusy             another process owns this account
 """
 
 from __future__ import annotations
@@ -150,6 +151,10 @@ class SequenceGap(DataError):
 
 class BookUnsynced(DataError):
     """The book is not in step with the venue, so it is not shown."""
+
+
+class NotYet(KitError, TimeoutError):
+    """What was waited for has not come in the given time; nothing was changed by waiting."""
 
 
 class StoreError(KitError):

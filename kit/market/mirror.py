@@ -96,7 +96,7 @@ class Mirror:
         self.feed = Feed(stale_after=stale_after)
         self.candles, self.trades, self.book = CandleRing(candles), TradeRing(trades), Book(native)
         self.quote: Quote | None = None
-        self.gaps: deque[Gap] = deque(maxlen=GAPS)
+        self.gaps: tuple[Gap, ...] = ()
         self.holes: list[list[str]] = []
         """Bars the venue does not have, as in ``attrs``."""
         self.version = 0
@@ -194,8 +194,6 @@ class Mirror:
         self._settle(now)
 
     def _candle(self, candle: Candle, now: int) -> None:
-        if candle.interval != self.interval:
-            return
         if Need.CANDLES in self._due:
             self._held_candles.append(candle)
         elif self._continues(candle):
@@ -347,7 +345,7 @@ class Mirror:
             return
         self._move(FeedEvent.SYNCED, "")
         if self._lost is not None:
-            self.gaps.append(Gap(self._lost[0], now, self._lost[1]))
+            self.gaps = (*self.gaps[1 - GAPS :], Gap(self._lost[0], now, self._lost[1]))
             self._lost = None
 
     def _lose(self, event: FeedEvent, reason: str) -> None:
