@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="session")
 def recording() -> object:
-    """``recording(name)`` is the path of a shared recording; the test is skipped when it is not beside the repository."""
+    """``recording(name)`` is the path of a shared recording; without it the test is skipped and says so."""
 
     def find(name: str) -> Path:
         path = RECORDINGS / name

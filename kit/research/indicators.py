@@ -33,7 +33,7 @@ def stdev(values: Values, n: int) -> Floats:
 
 
 def rsi(values: Values, n: int = 14) -> Floats:
-    """Relative strength index, 0 to 100, with Wilder's smoothing (alpha = 1 / n; Wilder 1978); NaN for the first ``n``."""
+    """Relative strength index, 0 to 100, Wilder's smoothing (alpha = 1 / n; Wilder 1978); NaN for the first ``n``."""
     change = _series(values).diff()
     gain = change.clip(lower=0).ewm(alpha=1 / n, adjust=False, min_periods=n).mean()
     loss = (-change.clip(upper=0)).ewm(alpha=1 / n, adjust=False, min_periods=n).mean()

@@ -28,8 +28,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from kit.errors import UnknownName, UsageError
-from kit.model import OrderType, Side, TimeInForce
+from kit.model import OrderRequest, Side, TimeInForce
 from kit.orders.lifecycle import OrderRecord
+from kit.orders.request import Amount, requested
 
 Floats = npt.NDArray[np.float64]
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -37,6 +38,11 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 class Trader(Protocol):
     """What a strategy may ask and do; one instrument of one account."""
+
+    @property
+    def symbol(self) -> str:
+        """The instrument."""
+        ...
 
     @property
     def position(self) -> Decimal:
@@ -57,17 +63,7 @@ class Trader(Protocol):
         """Bring the position to ``share`` of equity by a market order; None when it is there."""
         ...
 
-    def order(
-        self,
-        time: int,
-        side: Side,
-        qty: float | str | Decimal,
-        type: OrderType,
-        price: float | str | Decimal | None,
-        stop: float | str | Decimal | None,
-        tif: TimeInForce,
-        post_only: bool,
-    ) -> OrderRecord:
+    def order(self, request: OrderRequest, time: int) -> OrderRecord:
         """Place an order decided at ``time`` (µs)."""
         ...
 
@@ -93,11 +89,17 @@ class Line:
 
     def __init__(self, name: str, values: Floats, cursor: Cursor) -> None:
         self._name, self._cursor = name, cursor
-        self._set(values)
+        self.load(values)
 
-    def _set(self, values: Floats) -> None:
+    def load(self, values: Floats) -> None:
+        """Put ``values`` in place of what was there; the line shows as many as the cursor allows."""
         self._values = values.view()
         self._values.flags.writeable = False
+
+    @property
+    def loaded(self) -> Floats:
+        """Every value, those still to come in a backtest too: for what computes indicators, not for decisions."""
+        return self._values
 
     def __len__(self) -> int:
         return self._cursor.end
@@ -131,23 +133,23 @@ class _Indicator:
     options: Mapping[str, Any]
 
     def compute(self, end: int | None = None) -> Floats:
-        given = [a._values[:end] if isinstance(a, Line) else a for a in self.arguments]  # noqa: SLF001 - same file
+        given = [a.loaded[:end] if isinstance(a, Line) else a for a in self.arguments]
         return np.asarray(self.function(*given, **self.options), dtype=np.float64)
 
 
 class Candles:
-    """The closed bars so far, a ``Line`` a column, and their open times."""
+    """The closed bars so far: a ``Line`` a column, and their open times as ``index``."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._times = np.empty(0, dtype=np.int64)
+        self.times = np.empty(0, dtype=np.int64)
         empty = np.empty(0)
         self.open, self.high, self.low, self.close, self.volume = (Line(c, empty, cursor) for c in COLUMNS)
 
     @property
     def index(self) -> pd.DatetimeIndex:
         """Open times, UTC."""
-        return pd.DatetimeIndex(self._times[: self._cursor.end].view("M8[us]")).tz_localize("UTC")
+        return pd.DatetimeIndex(self.times[: self._cursor.end].view("M8[us]")).tz_localize("UTC")
 
     def __len__(self) -> int:
         return self._cursor.end
@@ -205,11 +207,11 @@ class Strategy:
         line = Line(name, np.empty(0), self._state.cursor)
         made = _Indicator(line, function, arguments, options)
         values = made.compute()
-        rows = len(self.candles.close._values)  # noqa: SLF001 - same file
+        rows = len(self.candles.times)
         if values.shape != (rows,):
             raise UsageError(f"indicator {name} gave {values.shape}, but needs one value for each of {rows} bars")
         _refuse_foresight(name, made, values)
-        line._set(values)  # noqa: SLF001 - same file
+        line.load(values)
         self._state.indicators.append(made)
         return line
 
@@ -241,10 +243,10 @@ class Strategy:
 
     def buy(
         self,
-        qty: float | str | Decimal,
+        qty: Amount,
         *,
-        price: float | str | Decimal | None = None,
-        stop: float | str | Decimal | None = None,
+        price: Amount | None = None,
+        stop: Amount | None = None,
         tif: TimeInForce | str = TimeInForce.GTC,
         post_only: bool = False,
     ) -> OrderRecord:
@@ -253,10 +255,10 @@ class Strategy:
 
     def sell(
         self,
-        qty: float | str | Decimal,
+        qty: Amount,
         *,
-        price: float | str | Decimal | None = None,
-        stop: float | str | Decimal | None = None,
+        price: Amount | None = None,
+        stop: Amount | None = None,
         tif: TimeInForce | str = TimeInForce.GTC,
         post_only: bool = False,
     ) -> OrderRecord:
@@ -270,21 +272,14 @@ class Strategy:
     def _order(
         self,
         side: Side,
-        qty: float | str | Decimal,
-        price: float | str | Decimal | None,
-        stop: float | str | Decimal | None,
+        qty: Amount,
+        price: Amount | None,
+        stop: Amount | None,
         tif: TimeInForce | str,
         post_only: bool,
     ) -> OrderRecord:
-        kind = {
-            (False, False): OrderType.MARKET,
-            (True, False): OrderType.LIMIT,
-            (False, True): OrderType.STOP,
-            (True, True): OrderType.STOP_LIMIT,
-        }[price is not None, stop is not None]
-        if tif not in set(TimeInForce):
-            raise UnknownName("time in force", tif, TimeInForce)
-        return self._trader.order(self._state.time, side, qty, kind, price, stop, TimeInForce(tif), post_only)
+        request = requested(self._trader.symbol, side, qty, price=price, stop=stop, tif=tif, post_only=post_only)
+        return self._trader.order(request, self._state.time)
 
     @property
     def _trader(self) -> Trader:
@@ -309,13 +304,13 @@ class Runner:
     def load(self, times: npt.NDArray[np.int64], columns: Mapping[str, Floats]) -> None:
         """Put these bars (open times µs, columns open…volume) before the strategy and compute its indicators."""
         candles = self._strategy.candles
-        candles._times = times  # noqa: SLF001 - same file
+        candles.times = times
         for name in COLUMNS:
-            getattr(candles, name)._set(columns[name])
+            getattr(candles, name).load(columns[name])
         self._state.cursor.end = len(times)
         if self._begun:
             for made in self._state.indicators:
-                made.line._set(made.compute())  # noqa: SLF001 - same file
+                made.line.load(made.compute())
             return
         self._state.in_init = True
         self._strategy.init()
@@ -326,10 +321,10 @@ class Runner:
     @property
     def warm(self) -> int:
         """The first row at which every indicator has a value."""
-        rows = len(self._strategy.candles._times)  # noqa: SLF001 - same file
+        rows = len(self._strategy.candles.times)
         first = 0
         for made in self._state.indicators:
-            known = np.flatnonzero(~np.isnan(made.line._values))  # noqa: SLF001 - same file
+            known = np.flatnonzero(~np.isnan(made.line.loaded))
             first = max(first, int(known[0]) if known.size else rows)
         return first
 

@@ -1,0 +1,193 @@
+"""A backtest: the desk, account and fill simulator of a paper account, driven by bars and a manual clock.
+
+A decision is made on a bar's close; its order reaches the market after it, so it fills no earlier than the
+next bar's open. What a bar's inner path leaves open takes the worse side (``kit.orders.matching``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kit.broker.desk import Desk
+from kit.broker.gateway import Accepted, Outcome, Refused
+from kit.clock import ManualClock
+from kit.errors import BadRange, UsageError
+from kit.market.feed import FeedState, Picture
+from kit.model import Balance, Candle, Fees, Instrument, OrderRequest, OrderState, Report, ReportKind
+from kit.orders.account import reservation
+from kit.orders.matching import Simulator
+from kit.research.report import Result
+from kit.research.strategy import COLUMNS, Runner, Strategy
+from kit.research.trader import DeskTrader
+from kit.store.journal import Journal
+
+NEEDED = ("open", "high", "low", "close")
+SPREAD = Decimal("0.0002")
+"""Assumed distance between bid and ask as a share of the price; half of it is paid on each market order."""
+
+
+class BarGateway:
+    """The simulator behind the gateway seam, fed with bars."""
+
+    def __init__(self, instrument: Instrument, fees: Fees, spread: Decimal, clock: ManualClock) -> None:
+        self._instrument, self._clock = instrument, clock
+        ids = itertools.count(1)
+        self.simulator = Simulator(instrument, fees, ids=lambda: next(ids), bar_spread=spread)
+        self._listener: Callable[[Report], None] = lambda report: None
+        self.price = Decimal(0)
+
+    def listen(self, listener: Callable[[Report], None]) -> None:
+        self._listener = listener
+
+    def submit(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Outcome:
+        asset, amount = reservation(instrument, request, self.price)
+        budget = amount if asset == instrument.quote else None
+        reports = self.simulator.submit(client_id, request, self._clock.now(), budget=budget)
+        refused = next((r for r in reports if r.kind is ReportKind.REJECTED), None)
+        return Refused(refused.reason) if refused else Accepted(reports)
+
+    def cancel(self, instrument: Instrument, client_id: str) -> Outcome:
+        reports = self.simulator.cancel(client_id, self._clock.now())
+        return Accepted(reports) if reports else Refused("nothing to cancel")
+
+    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
+        return None
+
+    def open_orders(self) -> list[OrderState]:
+        return []
+
+    def balances(self) -> list[Balance]:
+        return []
+
+    def close(self) -> None:
+        """Nothing runs here."""
+
+    def on_bar(self, candle: Candle) -> None:
+        """Let a bar pass over the working orders."""
+        for report in self.simulator.on_bar(candle, self._clock.now()):
+            self._listener(report)
+
+
+def backtest(
+    strategy: Strategy,
+    candles: pd.DataFrame,
+    *,
+    cash: float | str | Decimal = 10_000,
+    fees: Fees = Fees(),  # noqa: B008 - frozen
+    spread: Decimal = SPREAD,
+    instrument: Instrument | None = None,
+) -> Result:
+    """Run ``strategy`` over closed candles (the schema of ``venue.candles``) and say what became of it.
+
+    ``cash`` is the quote currency to begin with. ``spread`` is a share of the price. ``instrument``
+    gives tick, lot and minimums; by default those the candles' ``attrs`` carry, else 8 decimals.
+    Raises BadRange without closed candles, UsageError on candles with missing or impossible values.
+    """
+    bars = _closed(candles)
+    what = instrument or instrument_of(candles)
+    clock = ManualClock(int(bars.times[0]))
+    gateway = BarGateway(what, fees, spread, clock)
+    state = FeedState.LIVE
+    desk = Desk(
+        "backtest",
+        "backtest",
+        Journal.in_memory(cash={what.quote: Decimal(str(cash))}),
+        gateway,
+        clock,
+        instruments=lambda symbol: what,
+        picture=lambda symbol: Picture(state, 0.0, None),
+    )
+    trader = DeskTrader(desk, what, lambda: gateway.price, repr(strategy))
+    runner = Runner(strategy, trader)
+    runner.load(bars.times, bars.columns)
+    _walk(bars, runner, gateway, clock)
+    return _result(strategy, candles, bars, what, trader)
+
+
+class _Bars:
+    """Closed candles as arrays: open times and close times (µs), and the columns a strategy sees."""
+
+    def __init__(self, candles: pd.DataFrame) -> None:
+        missing = [name for name in NEEDED if name not in candles]
+        if missing or not isinstance(candles.index, pd.DatetimeIndex):
+            raise UsageError(
+                f"candles need a DatetimeIndex and the columns {', '.join(NEEDED)}; missing: {missing or 'the index'}"
+            )
+        closed = candles[candles["closed"].to_numpy(dtype=bool)] if "closed" in candles else candles
+        if len(closed) < 2:
+            raise BadRange(f"a backtest needs at least 2 closed candles, not {len(closed)}: ask for a longer range")
+        index = pd.DatetimeIndex(closed.index)
+        if not (index.is_monotonic_increasing and index.is_unique):
+            raise UsageError("candles must be in time order, each bar once: sort_index() and drop duplicates first")
+        self.frame = closed
+        self.interval = str(candles.attrs.get("interval") or _interval(index))
+        self.times: npt.NDArray[np.int64] = (index if index.tz else index.tz_localize("UTC")).as_unit("us").asi8
+        self.ends = ends(self.times, self.interval)
+        volume = closed["volume"] if "volume" in closed else pd.Series(np.inf, index=index)
+        self.columns = {n: closed[n].to_numpy(dtype=np.float64) for n in NEEDED} | {
+            "volume": volume.to_numpy(dtype=np.float64)
+        }
+        self._refuse_nonsense()
+
+    def _refuse_nonsense(self) -> None:
+        high, low = self.columns["high"], self.columns["low"]
+        inside = np.all(
+            [(self.columns[n] <= high) & (self.columns[n] >= low) & (low > 0) for n in ("open", "close")], axis=0
+        )
+        if not inside.all():
+            first = int(np.flatnonzero(~inside)[0])
+            raise UsageError(
+                f"the candle at {self.frame.index[first]} is missing a price or has one outside its high and low"
+            )
+
+    def candle(self, row: int, symbol: str) -> Candle:
+        o, h, low, c, v = (float(self.columns[name][row]) for name in COLUMNS)
+        return Candle(symbol, self.interval, int(self.times[row]), o, h, low, c, v, 0.0, 0, closed=True)
+
+
+def _interval(index: pd.DatetimeIndex) -> str:
+    """The interval whose length is the most common distance between bars."""
+    step = int(pd.Series(index.as_unit("us").asi8).diff().mode().iloc[0])
+    for name, length in INTERVALS.items():
+        if length == step:
+            return name
+    raise UsageError(
+        f"bars {pd.Timedelta(step, unit='us')} apart are of no known interval; say candles.attrs['interval']"
+    )
+
+
+def instrument_of(candles: pd.DataFrame) -> Instrument:
+    """The instrument the candles' ``attrs`` describe; steps of 8 decimals where they say none."""
+    symbol = str(candles.attrs.get("symbol") or "BASE/QUOTE")
+    base, _, quote = symbol.partition("/")
+    facts = candles.attrs.get("instrument") or {}
+    step = Decimal("1e-8")
+    return Instrument(
+        symbol=symbol,
+        native=symbol.replace("/", ""),
+        base=base,
+        quote=quote or "QUOTE",
+        tick=Decimal(facts.get("tick", step)),
+        lot=Decimal(facts.get("lot", step)),
+        min_notional=Decimal(facts.get("min_notional", 0)),
+    )
+
+
+def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock, symbol: str) -> None:
+    """Bar by bar: what was ordered before meets the bar, then the strategy decides on its close."""
+    closes, warm = bars.columns["close"], runner.warm
+    working = gateway.simulator.working
+    tick = gateway.instrument.price
+    for row, end in enumerate(bars.ends.tolist()):
+        clock.set(end)
+        if working:
+            gateway.on_bar(bars.candle(row, symbol))
+        if row >= warm:
+            gateway.price = tick(float(closes[row]))
+            runner.decide(row, end)

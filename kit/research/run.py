@@ -1,0 +1,161 @@
+"""A strategy on live data: the class of the backtest, decided on each bar as it closes, through a broker's desk."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from decimal import Decimal
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from kit.errors import KitError, Refused, UsageError
+from kit.market.candles import next_time
+from kit.market.feed import FeedState
+from kit.model import Instrument, Quote
+from kit.orders.lifecycle import OrderRecord
+from kit.research.strategy import COLUMNS, Runner, Strategy
+from kit.research.trader import Desk, DeskTrader
+from kit.runtime import runtime
+
+PATIENCE = 0.5
+"""Seconds the session's thread waits for news before it looks whether it was stopped."""
+
+
+class Live(Protocol):
+    """What a session needs of a live frame."""
+
+    symbol: str
+    interval: str
+    instrument: Instrument
+
+    @property
+    def frame(self) -> pd.DataFrame: ...
+    @property
+    def quote(self) -> Quote | None: ...
+    @property
+    def state(self) -> FeedState: ...
+    @property
+    def version(self) -> int: ...
+    def wait(self, version: int | None = None, *, timeout: float = 30.0) -> int: ...
+
+
+class Broker(Protocol):
+    """What a session needs of a broker."""
+
+    @property
+    def desk(self) -> Desk: ...
+    @property
+    def account(self) -> str: ...
+
+
+class Session:
+    """A strategy at work, in a thread of its own. ``stop()`` ends it; its orders stay as they are.
+
+    ``bars`` counts decisions; ``refusals`` keeps the last hundred orders that were refused, with the time (UTC) and
+    the reason; ``error`` is what ended a failed session: no order leaves after it.
+    """
+
+    def __init__(self, strategy: Strategy, broker: Broker, live: Live) -> None:
+        self.strategy, self.live = strategy, live
+        self.name = f"{strategy!r} on {live.symbol} {live.interval} for {broker.account}"
+        self.bars = 0
+        self.refusals: deque[tuple[pd.Timestamp, str]] = deque(maxlen=100)
+        self.error: BaseException | None = None
+        self._trader = DeskTrader(broker.desk, live.instrument, self._price, repr(strategy))
+        self._runner = Runner(strategy, self._trader)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"kit-run-{type(strategy).__name__}", daemon=True)
+
+    @property
+    def state(self) -> str:
+        """``running``, ``stopped`` or ``failed``."""
+        if self.error is not None:
+            return "failed"
+        return "running" if self._thread.is_alive() and not self._stop.is_set() else "stopped"
+
+    @property
+    def orders(self) -> list[OrderRecord]:
+        """What the session has ordered, oldest first."""
+        return list(self._trader.records)
+
+    def start(self) -> Session:
+        """Begin with the next bar that closes."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """No decision after this returns. Open orders stay open; ``broker.cancel_all()`` ends them."""
+        self._stop.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+        runtime.forget(self)
+
+    close = stop
+
+    def __repr__(self) -> str:
+        why = f": {type(self.error).__name__}: {self.error}" if self.error else ""
+        refused = f", {len(self.refusals)} refused" if self.refusals else ""
+        return f"<Session {self.name}: {self.state}, {self.bars} bars, {len(self.orders)} orders{refused}{why}>"
+
+    def _work(self) -> None:
+        try:
+            decided = self._load(self._closed())
+            version = self.live.version
+            while not self._stop.is_set():
+                version = self._news(version)
+                decided = self._decide_after(decided)
+        except Exception as error:  # the thread's last word: kept, shown, and no order after it
+            self.error = error
+
+    def _news(self, version: int) -> int:
+        try:
+            return self.live.wait(version, timeout=PATIENCE)
+        except KitError:
+            return version
+
+    def _closed(self) -> pd.DataFrame:
+        frame = self.live.frame
+        return frame[frame["closed"].to_numpy(dtype=bool)]
+
+    def _load(self, closed: pd.DataFrame) -> int:
+        """Put the closed bars before the strategy; the last one's open time, µs."""
+        if closed.empty:
+            raise UsageError(
+                f"{self.live.symbol} {self.live.interval} has no closed bar yet: wait for LIVE and run again"
+            )
+        times = closed.index.as_unit("us").asi8
+        self._runner.load(times, {name: closed[name].to_numpy(dtype=np.float64) for name in COLUMNS})
+        return int(times[-1])
+
+    def _decide_after(self, decided: int) -> int:
+        """Decide once on the newest closed bar; bars missed in a gap are history, not decisions."""
+        closed = self._closed()
+        if closed.empty or closed.index.as_unit("us").asi8[-1] <= decided or self.live.state is not FeedState.LIVE:
+            return decided
+        last = self._load(closed)
+        if len(closed) > self._runner.warm:
+            self.bars += 1
+            try:
+                self._runner.decide(len(closed) - 1, next_time(last, self.live.interval))
+            except Refused as refusal:
+                self.refusals.append((pd.Timestamp.now("UTC"), str(refusal)))
+        return last
+
+    def _price(self) -> Decimal:
+        quote = self.live.quote
+        value = quote.mid if quote else float(self.live.frame["close"].iloc[-1])
+        return self.live.instrument.price(value)
+
+
+def run(strategy: Strategy, broker: Broker, live: Live) -> Session:
+    """Let ``strategy`` trade ``live`` through ``broker``, in the background, from the next closed bar on.
+
+    Running the cell again replaces the session of the same strategy, instrument and account. An order that is refused
+    (a stale picture, a risk check) is kept in ``refusals`` and the session goes on; any other
+    error ends it and shows in its repr.
+    """
+    session = Session(strategy, broker, live)
+    runtime.replace(session.name, session)
+    return session.start()

@@ -1,0 +1,104 @@
+"""A strategy's hands: one instrument of one account, through the one order path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import ROUND_FLOOR, Decimal
+from typing import Protocol
+
+from kit.model import Instrument, OrderRequest, OrderType, Side
+from kit.orders.account import Account, reservation
+from kit.orders.ids import Intent
+from kit.orders.lifecycle import OrderRecord
+
+
+class Desk(Protocol):
+    """What the trader needs of a desk."""
+
+    @property
+    def account(self) -> Account: ...
+
+    def place(self, request: OrderRequest, intent: Intent, now: int | None = None) -> OrderRecord: ...
+    def cancel(self, client_id: str) -> object: ...
+
+
+class DeskTrader:
+    """Turns a strategy's wishes into intents: named by strategy, decision time and leg, so a restart repeats none.
+
+    ``price`` gives the instrument's last price; ``name`` tells strategies on one account apart.
+    """
+
+    def __init__(self, desk: Desk, instrument: Instrument, price: Callable[[], Decimal], name: str) -> None:
+        self._desk, self._instrument, self._price, self._name = desk, instrument, price, name
+        self._share: float | None = None
+        self._decided = 0
+        self._leg = 0
+        self.records: list[OrderRecord] = []
+        self._open: list[OrderRecord] = []
+
+    @property
+    def symbol(self) -> str:
+        return self._instrument.symbol
+
+    @property
+    def position(self) -> Decimal:
+        return self._desk.account.total(self._instrument.base)
+
+    @property
+    def cash(self) -> Decimal:
+        return self._desk.account.free(self._instrument.quote)
+
+    @property
+    def equity(self) -> Decimal:
+        return self._desk.account.equity({self._instrument.symbol: self._price()}, self._instrument.quote)
+
+    def target(self, share: float, time: int) -> OrderRecord | None:
+        if share == self._share:
+            return None
+        wanted = Decimal(repr(float(share))) * self.equity / self._price()
+        missing = wanted - self.position - self._pending()
+        side = Side.BUY if missing > 0 else Side.SELL
+        qty = self._affordable(abs(missing)) if side is Side.BUY else min(abs(missing), self._free_base())
+        qty = self._instrument.qty(qty)
+        placed = None
+        if qty and qty >= self._instrument.min_qty and qty * self._price() >= self._instrument.min_notional:
+            placed = self.order(self._market(side, qty), time)
+        self._share = share
+        return placed
+
+    def order(self, request: OrderRequest, time: int) -> OrderRecord:
+        placed = self._desk.place(request, self._intent(time))
+        self._open.append(placed)
+        self.records.append(placed)
+        return placed
+
+    def cancel_all(self) -> None:
+        for record in self._still_open():
+            self._desk.cancel(record.client_id)
+
+    def _intent(self, time: int) -> Intent:
+        self._leg = self._leg + 1 if time == self._decided else 0
+        self._decided = time
+        return Intent(("strategy", self._name, self.symbol, str(time), str(self._leg)))
+
+    def _still_open(self) -> list[OrderRecord]:
+        self._open = [record for record in self._open if not record.status.final]
+        return self._open
+
+    def _pending(self) -> Decimal:
+        """What market orders on their way will still add to the position."""
+        pending = (r for r in self._still_open() if r.request.type is OrderType.MARKET)
+        return sum((r.request.side.sign * r.remaining for r in pending), Decimal(0))
+
+    def _market(self, side: Side, qty: Decimal) -> OrderRequest:
+        return OrderRequest(symbol=self.symbol, side=side, type=OrderType.MARKET, qty=qty)
+
+    def _free_base(self) -> Decimal:
+        return self._desk.account.free(self._instrument.base)
+
+    def _affordable(self, qty: Decimal) -> Decimal:
+        """``qty``, or as much of it as the free quote covers, with the room a market order must reserve."""
+        _, amount = reservation(self._instrument, self._market(Side.BUY, qty), self._price())
+        if amount <= self.cash:
+            return qty
+        return self._instrument.qty(qty * self.cash / amount, rounding=ROUND_FLOOR)
