@@ -292,7 +292,7 @@ class Strategy:
 
 
 class Runner:
-    """Walks a strategy over bars. A backtest loads all bars and moves the cursor; live, bars are loaded as they close."""
+    """Walks a strategy over bars: all loaded at once in a backtest, and live each as it closes."""
 
     def __init__(self, strategy: Strategy, trader: Trader) -> None:
         self._strategy, self._trader = strategy, trader
