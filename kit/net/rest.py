@@ -1,0 +1,351 @@
+"""REST, with what every venue needs: signing, pacing, retries of what is safe, the venue's clock, and discretion.
+
+Three outcomes of a request that may take effect: an answer, a certain no (it was refused, or never sent), or
+OutcomeUnknown, which is never repeated here. A question is asked again for a while and then is VenueUnreachable.
+
+Errors carry neither URL, parameters nor headers; they are raised outside the handlers, so that no library exception
+(they hold all three) hangs on ``__context__``. The HTTP library's debug log shows paths and queries: signatures are
+blacked out in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
+
+from kit.clock import SECOND, Clock, Offset, VenueClock
+from kit.errors import (
+    BadAnswer,
+    ClockSkew,
+    KitError,
+    MissingKey,
+    OutcomeUnknown,
+    RateLimited,
+    Unreached,
+    UsageError,
+    VenueUnreachable,
+)
+from kit.net import keys
+from kit.net.pacing import Pacer, Ticket
+from kit.net.stream import LOOPBACK
+from kit.net.trouble import meaning
+from kit.venues.base import Auth, Call, Codec, Effect, Hosts, Key
+
+T = TypeVar("T")
+
+TIMEOUT = (3.05, 12.0)
+"""Seconds to connect and between two bytes of the answer; Binance itself gives up after 10 s (rest-api.md)."""
+LONGEST_ANSWER = 60 * SECOND
+BIGGEST_ANSWER = 64 << 20
+"""µs and bytes after which an answer is no answer: neither a dripping nor an endless one holds us up."""
+
+_SIGNATURE = re.compile(r"(?<=signature=)[^&\s'\"]+", re.IGNORECASE)
+_BLACK = "•••"
+
+
+class _Discretion(logging.Filter):
+    """Blacks out signatures in log records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_SIGNATURE.sub(_BLACK, a) if isinstance(a, str) else a for a in record.args)
+        return True
+
+
+_DISCRETION = _Discretion()
+
+
+@dataclass(frozen=True)
+class _Patience:
+    """How long a request is tried: so many attempts, waits counted, within so many seconds."""
+
+    attempts: int
+    seconds: float
+
+
+_PATIENCE = {
+    Effect.READ: _Patience(4, 90.0),  # long enough to sit out the minute of a used-up budget
+    Effect.WRITE: _Patience(3, 4.0),  # an order that leaves later is not the order that was meant
+}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came back, and when (µs of our clock) the request left and the answer was complete."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True)
+class _Heard(Generic[T]):
+    value: T
+    sent: int
+    received: int
+
+
+class Rest:
+    """One environment of a venue over HTTP. Safe to use from any thread.
+
+    ``clock`` is ours; ``self.clock`` is the venue's, measured before the first signed request and whenever the venue
+    complains. ``sleep`` and ``seed`` (of the jitter) are for tests. ``session`` replaces the own pool of sessions.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        hosts: Hosts,
+        *,
+        clock: Clock,
+        key: Key | None = None,
+        session: requests.Session | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        timeout: tuple[float, float] = TIMEOUT,
+        seed: int | None = None,
+    ) -> None:
+        self.codec, self.hosts, self.key = codec, hosts, key
+        self.clock = VenueClock(clock)
+        self._ours, self._sleep, self._timeout = clock, sleep, timeout
+        self._jitter = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
+        self._pacer, self._lock, self._asked_budgets = Pacer(), threading.Lock(), False
+        self._given, self._idle, self._closed = session, deque[requests.Session](), threading.Event()
+        for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+            logging.getLogger(name).addFilter(_DISCRETION)
+
+    def do(self, call: Call[T]) -> T:
+        """Ask, and read the answer.
+
+        Raises MissingKey before anything is sent; Unreached when it certainly took no effect (RateLimited,
+        VenueUnreachable); OutcomeUnknown when it may have; Refused with the venue's words; BadAnswer for a
+        question whose answer can't be read.
+        """
+        if call.auth is not Auth.NONE and self.key is None:
+            raise MissingKey(f"{call.method} {call.path} needs an API key, so nothing was sent; {self._advice}")
+        with suppress(ClockSkew):  # our timestamp was refused, so the request took no effect: set the clock, once more
+            return self._repeat(call).value
+        self._sync(_PATIENCE[call.effect])
+        return self._repeat(call).value
+
+    def sync(self) -> Offset:
+        """Measure the venue's clock against ours."""
+        return self._sync(_PATIENCE[Effect.READ])
+
+    def close(self) -> None:
+        """Close every connection; what is on its way may end first."""
+        self._closed.set()
+        while self._idle:
+            self._idle.pop().close()
+
+    # -- again, and when
+
+    def _repeat(self, call: Call[T], patience: _Patience | None = None) -> _Heard[T]:
+        began, patience = self._ours.now(), patience or _PATIENCE[call.effect]
+        retrying = Retrying(
+            sleep=self._sleep,
+            retry=retry_if_exception_type(Unreached),
+            wait=self._pause,
+            stop=lambda state: self._enough(patience, state, began),
+            reraise=True,
+        )
+        return retrying(self._once, call)
+
+    def _pause(self, state: RetryCallState) -> float:
+        """Seconds until the next attempt: doubling and jittered, on top of what the venue asks for."""
+        error = state.outcome.exception() if state.outcome else None
+        floor = error.retry_after if isinstance(error, RateLimited) else 0.0
+        with self._lock:
+            jitter = 0.5 + self._jitter.random() / 2
+        return float(floor + min(8.0, 0.25 * 2.0 ** (state.attempt_number - 1)) * jitter)
+
+    def _enough(self, patience: _Patience, state: RetryCallState, began: int) -> bool:
+        spent = max((self._ours.now() - began) / SECOND, state.idle_for)
+        limited = state.outcome is not None and isinstance(state.outcome.exception(), RateLimited)
+        return spent + state.upcoming_sleep > patience.seconds or (
+            not limited and state.attempt_number >= patience.attempts
+        )
+
+    def _once(self, call: Call[T]) -> _Heard[T]:
+        """One attempt."""
+        if self._pacer.worth_learning and not self._asked_budgets and call.effect is Effect.READ:
+            self._learn()
+        if call.auth is Auth.SIGNED and self.clock.offset is None:
+            self._sync(_PATIENCE[call.effect])
+        ticket = self._leave(call)
+        answer = self._exchange(call, ticket)
+        failure = self.codec.failure(call, answer.status, answer.headers, answer.body)
+        if failure is None:
+            return _Heard(self._read(call, answer.body), answer.sent, answer.received)
+        if failure.retry_after:
+            with self._lock:
+                until = self._ours.now() + int(failure.retry_after * SECOND)
+                self._pacer.hold(until, order=call.effect is Effect.WRITE)
+        raise failure.error
+
+    def _sync(self, patience: _Patience) -> Offset:
+        heard = self._repeat(self.codec.time(), patience)
+        offset = Offset.measured(heard.sent, heard.received, heard.value)
+        with self._lock:
+            self.clock.offset, self._pacer.skew = offset, offset.offset
+        return offset
+
+    def _learn(self) -> None:
+        """Take the venue's budgets, and its clock, by which their windows run."""
+        self._asked_budgets = True
+        try:
+            self.sync()
+            budgets = self._repeat(self.codec.budgets()).value
+        except KitError:
+            self._asked_budgets = False
+            raise
+        with self._lock:
+            self._pacer.learn(budgets)
+
+    def _leave(self, call: Call[Any]) -> Ticket:
+        """Leave to send now; RateLimited when the budget is used up."""
+        order = call.effect is Effect.WRITE
+        with self._lock:
+            now = self._ours.now()
+            wait = self._pacer.wait(call.weight, now, order=order) / SECOND
+            if not wait:
+                return self._pacer.send(call.weight, now, order=order)
+        raise RateLimited(
+            f"{call.method} {call.path} was held back, nothing was sent: what {self._where} lets this address ask "
+            f"is used up; there is room again in {wait:.1f} s",
+            retry_after=wait,
+        )
+
+    # -- one exchange
+
+    def _exchange(self, call: Call[Any], ticket: Ticket) -> _Answer:
+        """Send, and take the answer as it is; a transmission that fails is said in our words."""
+        try:
+            outcome: _Answer | KitError = self._transmit(call)
+        except Exception as error:  # whatever a library raises here holds the URL, and must not get out
+            outcome = error if isinstance(error, KitError) else self._trouble(call, error)
+        with self._lock:
+            self._pacer.answered(ticket, self.codec.used(outcome.headers) if isinstance(outcome, _Answer) else {})
+        if isinstance(outcome, KitError):
+            raise outcome
+        return outcome
+
+    def _transmit(self, call: Call[Any]) -> _Answer:
+        with self._session() as session:
+            prepared = self._prepare(call)
+            sent = self._ours.now()
+            response = session.send(
+                prepared, stream=True, timeout=self._timeout, allow_redirects=False, **self._environment
+            )
+            try:
+                body = b"".join(self._chunks(response, sent))
+            finally:
+                response.close()
+            received = self._ours.now()
+        if call.auth is not Auth.NONE:
+            body = self._blackened(body)
+        return _Answer(response.status_code, response.headers, body, sent, received)
+
+    def _chunks(self, response: requests.Response, sent: int) -> Iterator[bytes]:
+        size = 0
+        for chunk in response.iter_content(1 << 16):
+            size += len(chunk)
+            if size > BIGGEST_ANSWER or self._ours.now() - sent > LONGEST_ANSWER:
+                raise TimeoutError
+            yield chunk
+
+    def _prepare(self, call: Call[T]) -> requests.PreparedRequest:
+        """The request as it goes out: what was signed, byte for byte; POST and PUT carry it in the body."""
+        if self.key is not None:
+            call = self.codec.sign(call, self.key, self.clock.now())
+        text = self.codec.encode(call.params)
+        url = self.hosts.rest + call.path
+        headers = {"User-Agent": "papertape", "Accept-Encoding": "gzip, deflate"}
+        headers |= self.codec.headers(self.key if call.auth is not Auth.NONE else None)
+        if call.method in ("POST", "PUT"):
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            return requests.Request(call.method, url, headers, data=text).prepare()
+        return requests.Request(call.method, f"{url}?{text}" if text else url, headers).prepare()
+
+    def _read(self, call: Call[T], body: bytes) -> T:
+        try:
+            return call.read(body)
+        except KitError:
+            raise
+        except Exception as error:  # however a reader trips over an answer, the answer is bad
+            kind = type(error).__name__
+        if call.effect is Effect.WRITE:
+            raise OutcomeUnknown(
+                f"the answer to {call.method} {call.path} can't be read ({kind}). It may have taken effect: "
+                "ask with the client id"
+            )
+        raise BadAnswer(f"the answer to {call.method} {call.path} can't be read ({kind}); nothing was made of it")
+
+    def _trouble(self, call: Call[Any], error: BaseException) -> KitError:
+        words, unsent = meaning(error)
+        text = f"{call.method} {call.path} at {self._where}: {words}"
+        if unsent:
+            return VenueUnreachable(f"{text}. Nothing was sent; it may be tried again")
+        if call.effect is Effect.READ:
+            return VenueUnreachable(f"{text}. The question changed nothing and may be asked again")
+        return OutcomeUnknown(f"{text}. It may have taken effect: ask with the client id, don't send it again")
+
+    def _blackened(self, body: bytes) -> bytes:
+        """An answer without what a server may echo of our request: errors quote answers."""
+        for secret in (self.key.id, self.key.secret) if self.key else ():
+            if len(secret) >= 16:  # a shorter one is no real key, and may be part of any word
+                body = body.replace(secret.encode(), _BLACK.encode())
+        return re.sub(rb"(?<=signature=)[^&\s'\"]+", _BLACK.encode(), body)
+
+    # -- connections
+
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        """A session nobody else uses meanwhile: requests promises no thread safety."""
+        if self._closed.is_set():
+            raise UsageError(f"the connection to {self._where} is closed; kit.connect() opens another")
+        if self._given is not None:
+            yield self._given
+            return
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = requests.Session()
+        try:
+            yield session
+        finally:
+            self._idle.append(session)
+            if self._closed.is_set():
+                self.close()
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        """Proxies and certificates as the environment has them: looked up once, for it costs as much as a request."""
+        with requests.Session() as session:
+            found = session.merge_environment_settings(self.hosts.rest, {}, None, None, None)
+        if urlsplit(self.hosts.rest).hostname in LOOPBACK:
+            found["proxies"] = {}  # no proxy knows the way back to this machine
+        return {name: found[name] for name in ("proxies", "verify", "cert")}
+
+    @property
+    def _where(self) -> str:
+        return self.hosts.rest.rpartition("://")[2].rpartition("@")[2]
+
+    @property
+    def _advice(self) -> str:
+        environment = next((name for name, hosts in self.codec.environments.items() if hosts == self.hosts), "sandbox")
+        return keys.advice(self.codec.name, environment)
