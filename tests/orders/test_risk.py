@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.model import Instrument, OrderRequest, OrderType, Side
+from kit.orders.account import Account, reservation
+from kit.orders.risk import CHECKS, Context, Limits, balance, first_objection
+
+D = Decimal
+
+
+def order(side: Side, type_: OrderType, qty: str, price: str | None = None, stop: str | None = None) -> OrderRequest:
+    return OrderRequest(
+        symbol="BTC/USDT",
+        side=side,
+        type=type_,
+        qty=D(qty),
+        price=D(price) if price else None,
+        stop=D(stop) if stop else None,
+    )
+
+
+def buy(qty: str = "1", price: str | None = "100") -> OrderRequest:
+    return order(Side.BUY, OrderType.LIMIT if price else OrderType.MARKET, qty, price)
+
+
+def sell(qty: str = "1", price: str | None = "100") -> OrderRequest:
+    return order(Side.SELL, OrderType.LIMIT if price else OrderType.MARKET, qty, price)
+
+
+@pytest.fixture
+def calm(btc: Instrument) -> Context:
+    """1,000 USDT and 2 BTC, a market at 100, nothing open."""
+    return Context(btc, buy(), Account({"USDT": D(1000), "BTC": D(2)}), D(100))
+
+
+def test_an_ordinary_order_meets_no_objection(calm: Context) -> None:
+    for request in (buy(), sell(), buy(price=None), sell(price=None)):
+        assert first_objection(replace(calm, request=request)) is None
+
+
+def test_a_buy_needs_its_quote_and_is_told_how_much_it_could_have(calm: Context) -> None:
+    said = first_objection(replace(calm, request=buy("20")))
+    assert said == "it needs 2000 USDT and 1000 is free; buy at most 10, or free some by cancelling an order"
+
+
+def test_a_market_buy_must_be_affordable_above_the_market(calm: Context) -> None:
+    said = first_objection(replace(calm, request=buy("10", price=None)))
+    assert said is not None
+    assert said.startswith("it needs up to 1010 USDT and 1000 is free; buy at most 9.9")
+
+
+def test_a_sell_needs_its_base(calm: Context) -> None:
+    said = first_objection(replace(calm, request=sell("3")))
+    assert said == "it needs 3 BTC and 2 is free; sell at most 2, or free some by cancelling an order"
+
+
+def test_what_is_locked_is_not_there_to_pay_with(calm: Context) -> None:
+    calm.account.reserve("other", "USDT", D(950))
+    assert "50 is free" in (first_objection(calm) or "")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (buy("1", "110.01"), "buy limit 110.01 is more than 10% through the market at 100; the collar ends at 110"),
+        (sell("1", "89.99"), "sell limit 89.99 is more than 10% through the market at 100; the collar ends at 90"),
+        (order(Side.BUY, OrderType.STOP_LIMIT, "1", "150", "120"), "through the market at 120; the collar ends at 132"),
+    ],
+)
+def test_a_limit_far_through_the_market_is_a_slip(calm: Context, request_: OrderRequest, words: str) -> None:
+    assert words in (first_objection(replace(calm, request=request_)) or "")
+
+
+@pytest.mark.parametrize("request_", [buy("1", "110"), sell("1", "90"), buy("1", "1"), sell("1", "9999")])
+def test_a_limit_at_the_collar_or_far_behind_the_market_is_none(calm: Context, request_: OrderRequest) -> None:
+    assert first_objection(replace(calm, request=request_)) is None
+
+
+def test_one_order_may_be_worth_so_much(calm: Context) -> None:
+    tight = replace(calm, limits=Limits(order_notional=D(150)), request=buy("2"))
+    said = first_objection(tight)
+    assert said == "the order is worth 200 USDT, the limit for one order is 150; ask for less or raise the limit"
+    assert first_objection(replace(tight, request=buy("1.5"))) is None
+    assert "150" in (first_objection(replace(tight, request=sell("2", price=None))) or "")
+
+
+def test_one_position_may_be_worth_so_much_open_buys_included(calm: Context) -> None:
+    tight = replace(calm, limits=Limits(position_notional=D(350)))
+    assert first_objection(tight) is None
+    said = first_objection(replace(tight, open_buys=D(1)))
+    assert said is not None
+    assert "the position would be worth 400 USDT, the limit for one position is 350" in said
+    assert first_objection(replace(tight, open_buys=D(1), request=sell())) is None
+
+
+def test_so_many_orders_may_be_open(calm: Context) -> None:
+    limits = Limits(open_orders=2)
+    assert first_objection(replace(calm, limits=limits, open_orders=1)) is None
+    said = first_objection(replace(calm, limits=limits, open_orders=2))
+    assert said == "2 orders are open in BTC/USDT, the limit is 2; cancel some first"
+
+
+def test_what_cannot_be_valued_is_refused_where_its_value_matters(calm: Context) -> None:
+    blind = replace(calm, reference=None)
+    assert first_objection(blind) is None
+    assert first_objection(replace(blind, request=sell(price=None))) is None
+    for limits in (Limits(), Limits(order_notional=D(1)), Limits(position_notional=D(1))):
+        said = first_objection(replace(blind, request=buy(price=None), limits=limits))
+        assert "without a market price" in (said or "")
+
+
+def test_every_limit_can_be_lifted(calm: Context) -> None:
+    free = Limits(order_notional=None, position_notional=None, collar=None, open_orders=None)
+    reckless = replace(calm, limits=free, request=sell("2", "1"), open_orders=9999)
+    assert first_objection(reckless) is None
+
+
+def test_checks_are_asked_in_turn_and_the_first_no_is_the_answer(calm: Context) -> None:
+    hopeless = replace(calm, request=buy("1000", "999"), open_orders=200)
+    objections = [said for check in CHECKS if (said := check(hopeless))]
+    assert len(objections) == 3
+    assert first_objection(hopeless) == objections[0]
+
+
+@given(
+    side=st.sampled_from(Side),
+    qty=st.decimals("0.001", "50", places=3),
+    price=st.none() | st.decimals("50", "109", places=2),
+    cash=st.decimals("0", "2000", places=2),
+)
+def test_what_the_balance_check_lets_through_can_be_reserved(
+    btc: Instrument, side: Side, qty: Decimal, price: Decimal | None, cash: Decimal
+) -> None:
+    """No objection means that the reservation fits in what is free; an objection's advice can be followed."""
+    type_ = OrderType.MARKET if price is None else OrderType.LIMIT
+    request = OrderRequest(symbol="BTC/USDT", side=side, type=type_, qty=qty, price=price)
+    account = Account({"USDT": cash, "BTC": cash / 100})
+    context = Context(btc, request, account, D(100))
+    asset, amount = reservation(btc, request, D(100))
+    said = balance(context)
+    assert (said is None) == (amount <= account.free(asset))
+    if said is not None:
+        most = D(said.partition("at most ")[2].partition(",")[0])
+        assert most == 0 or balance(replace(context, request=OrderRequest(
+            symbol="BTC/USDT", side=side, type=type_, qty=most, price=price
+        ))) is None  # fmt: skip
