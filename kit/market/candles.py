@@ -22,7 +22,7 @@ from pandas.api.internals import create_dataframe_from_blocks  # type: ignore[im
 
 from kit.clock import DAY, HOUR, MINUTE, SECOND
 from kit.errors import BadRange, UnknownName, UsageError
-from kit.model import Trade
+from kit.model import Instrument, Trade
 
 Times = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -166,16 +166,19 @@ def iso(t: int) -> str:
 
 
 def labels(
-    symbol: str, interval: str, venue: str, environment: str, holes: Iterable[Sequence[str]] = ()
+    symbol: str,
+    interval: str,
+    venue: str,
+    environment: str,
+    holes: Iterable[Sequence[str]] = (),
+    instrument: Instrument | None = None,
 ) -> dict[str, object]:
-    """The ``attrs`` of a candle frame: JSON values only."""
-    return {
-        "symbol": symbol,
-        "interval": interval,
-        "venue": venue,
-        "environment": environment,
-        "holes": [list(hole) for hole in holes],
-    }
+    """The ``attrs`` of a candle frame, JSON values only; with the steps of ``instrument``, so that a backtest knows them."""
+    said: dict[str, object] = {"symbol": symbol, "interval": interval, "venue": venue, "environment": environment}
+    said["holes"] = [list(hole) for hole in holes]
+    if instrument is not None:
+        said["instrument"] = {name: str(getattr(instrument, name)) for name in ("tick", "lot", "min_notional")}
+    return said
 
 
 def index(times: Times) -> pd.DatetimeIndex:
@@ -214,19 +217,16 @@ def no_columns() -> dict[str, Array]:
 
 
 def join(pages: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Pages of candle columns as one, ascending; of rows with the same open time the last one given stays."""
+    """Pages of columns as one, ascending in ``time``; of rows with the same open time the last one given stays."""
     if not pages:
         return no_columns()
-    names = ("time", *FLOATS, "trades")
-    whole = {
-        name: np.concatenate([page[name] for page in pages]) if len(pages) > 1 else pages[0][name] for name in names
-    }
+    whole = {name: np.concatenate([page[name] for page in pages]) for name in pages[0]} if pages[1:] else dict(pages[0])
     times = whole["time"]
     if (times[1:] > times[:-1]).all():
         return whole
-    newest_first, position = np.unique(times[::-1], return_index=True)
+    _, position = np.unique(times[::-1], return_index=True)
     keep = len(times) - 1 - position
-    return {**{name: whole[name][keep] for name in names}, "time": newest_first}
+    return {name: column[keep] for name, column in whole.items()}
 
 
 def resample(bars: pd.DataFrame, interval: str) -> pd.DataFrame:

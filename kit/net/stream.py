@@ -209,7 +209,7 @@ class Streams:
 
     async def _connection(self) -> float:
         """One connection from its opening to its end; seconds to wait before the next one."""
-        from websockets.asyncio.client import connect  # noqa: PLC0415 - loaded when first needed: it costs `import kit`
+        from websockets.asyncio.client import connect  # loaded when first needed
 
         proxy: Literal[True] | None = None if urlsplit(self._url).hostname in LOOPBACK else True
         floor = 0.0

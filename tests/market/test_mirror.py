@@ -1,0 +1,571 @@
+"""The mirror against a venue, a lossy connection and a slow, lagging REST, all made of plain Python and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit.clock import MINUTE, SECOND
+from kit.errors import BookUnsynced
+from kit.market import mirror as mirror_module
+from kit.market.candles import FLOATS
+from kit.market.feed import FeedState
+from kit.market.mirror import Ask, Mirror, Need
+from kit.model import BookDelta, BookSnapshot, Candle, Quote, Side, Trade
+
+MarketEvent = Candle | Trade | Quote | BookDelta
+START = 1_700_000_000 * SECOND // MINUTE * MINUTE
+ATTRS: dict[str, Any] = {}
+
+
+class Venue:
+    """A market that keeps everything it ever said. ``happens`` returns what its streams say about it."""
+
+    def __init__(self, history: int = 5) -> None:
+        self.trades: list[Trade] = []
+        self.bars: list[Candle] = []
+        self.levels: dict[int, dict[float, float]] = {1: {99.0: 1.0, 98.0: 1.0}, -1: {101.0: 1.0, 102.0: 1.0}}
+        self.update = 100
+        for minute in range(history):
+            self.trade(START + (minute - history) * MINUTE, 100.0)
+
+    def trade(self, now: int, price: float) -> list[MarketEvent]:
+        said = self.roll(now)
+        self.trades.append(Trade("X", len(self.trades) + 1, price, 1.0, now, Side.BUY))
+        bar = self.bars[-1]
+        prices = (bar.open, max(bar.high, price), min(bar.low, price), price) if bar.trades else (price,) * 4
+        self.bars[-1] = Candle("X", "1m", bar.time, *prices, bar.volume + 1, bar.volume + price, bar.trades + 1, False)
+        return [*said, self.trades[-1], self.bars[-1]]
+
+    def roll(self, now: int) -> list[MarketEvent]:
+        """Close the bars that end by ``now``; a bar without trades is flat, as Binance's are."""
+        said: list[MarketEvent] = []
+        while not self.bars or self.bars[-1].time + MINUTE <= now:
+            opens = now // MINUTE * MINUTE
+            price = 100.0
+            if self.bars:
+                last = self.bars[-1]
+                done = Candle("X", "1m", last.time, last.open, last.high, last.low, last.close, last.volume,
+                              last.quote_volume, last.trades, True)  # fmt: skip
+                self.bars[-1] = done
+                said.append(done)
+                opens, price = last.time + MINUTE, last.close
+            self.bars.append(Candle("X", "1m", opens, price, price, price, price, 0.0, 0.0, 0, False))
+            said.append(self.bars[-1])
+        return said
+
+    def level(self, sign: int, price: float, qty: float) -> list[MarketEvent]:
+        side, before = self.levels[sign], self.quote()
+        if qty or len(side) > 1:
+            side[price] = qty
+            self.levels[sign] = {p: q for p, q in side.items() if q}
+        self.update += 1
+        change = [(price, self.levels[sign].get(price, 0.0))]
+        delta = BookDelta("X", self.update, self.update, change if sign == 1 else [], change if sign == -1 else [], 0)
+        quote = self.quote()
+        moved = (quote.bid, quote.bid_qty, quote.ask, quote.ask_qty) != (
+            before.bid, before.bid_qty, before.ask, before.ask_qty)  # fmt: skip
+        return [delta, quote] if moved else [delta]
+
+    def quote(self) -> Quote:
+        bid, ask = max(self.levels[1]), min(self.levels[-1])
+        return Quote("X", bid, self.levels[1][bid], ask, self.levels[-1][ask], self.update)
+
+    def answer(self, ask: Ask) -> Any:
+        """What REST says now."""
+        match ask.need:
+            case Need.CANDLES:
+                bars = [bar for bar in self.bars if ask.start is None or bar.time >= ask.start][: mirror_module.PAGE]
+                kinds = {"time": "i8", "trades": "i8", **dict.fromkeys(FLOATS, "f8")}
+                return {name: np.array([getattr(bar, name) for bar in bars], kind) for name, kind in kinds.items()}
+            case Need.TRADES if ask.start is None:
+                return self.trades[-mirror_module.PAGE :]
+            case Need.TRADES:
+                return [trade for trade in self.trades if trade.id >= (ask.start or 0)][: mirror_module.PAGE]
+            case Need.BOOK:
+                return BookSnapshot("X", self.update, list(self.levels[1].items()), list(self.levels[-1].items()))
+            case _:
+                return self.quote()
+
+
+class Scene:
+    """A mirror, its venue, and the clock; everything is told at once unless a test says otherwise."""
+
+    def __init__(self, venue: Venue | None = None, **options: Any) -> None:
+        self.venue, self.now = venue or Venue(), START
+        self.mirror = Mirror("X", "1m", **options)
+        self.mirror.start()
+
+    def after(self, seconds: float) -> Scene:
+        self.now += round(seconds * SECOND)
+        return self
+
+    def up(self) -> Scene:
+        self.mirror.up(self.now)
+        return self
+
+    def tell(self, events: list[MarketEvent]) -> Scene:
+        for event in events:
+            self.mirror.take(event, self.now)
+        return self
+
+    def answer(self, *needs: Need) -> list[Ask]:
+        """Answer what is asked (only ``needs`` when given) until nothing is; what was left unanswered."""
+        left: list[Ask] = []
+        while asks := self.mirror.asks(self.now):
+            for ask in asks:
+                if needs and ask.need not in needs:
+                    left.append(ask)
+                else:
+                    self.mirror.answer(ask, self.venue.answer(ask), self.now)
+        return left
+
+    def live(self) -> Scene:
+        self.up().answer()
+        self.tell(self.venue.level(1, 99.0, 2.0))
+        assert self.state() is FeedState.LIVE
+        return self
+
+    def state(self) -> FeedState:
+        return self.mirror.feed.state
+
+    def check(self) -> None:
+        """The mirror shows what the venue is."""
+        bars, frame = self.venue.bars, self.mirror.candles.snapshot(ATTRS)
+        assert frame["trades"].tolist() == [bar.trades for bar in bars]
+        assert frame["closed"].tolist() == [bar.closed for bar in bars]
+        assert frame["close"].tolist() == [bar.close for bar in bars]
+        assert (frame.index.asi8 == [bar.time for bar in bars]).all()  # type: ignore[attr-defined]
+        assert self.mirror.trades.snapshot(ATTRS)["id"].tolist() == [trade.id for trade in self.venue.trades]
+        assert self.mirror.book.bids(99) == sorted(self.venue.levels[1].items(), reverse=True)
+        assert self.mirror.book.asks(99) == sorted(self.venue.levels[-1].items())
+        quote, told = self.mirror.quote, self.venue.quote()
+        assert quote is not None
+        assert (quote.bid, quote.bid_qty, quote.ask, quote.ask_qty) == (told.bid, told.bid_qty, told.ask, told.ask_qty)
+
+
+def sources(scene: Scene) -> list[str]:
+    return list(scene.mirror.candles.snapshot(ATTRS)["source"])
+
+
+# -- coming up
+
+
+def test_everything_is_asked_for_once_the_subscriptions_are_confirmed() -> None:
+    scene = Scene()
+    assert scene.mirror.asks(scene.now) == []
+    scene.up()
+    assert {ask.need for ask in scene.mirror.asks(scene.now)} == {Need.CANDLES, Need.TRADES, Need.QUOTE, Need.BOOK}
+    assert scene.mirror.asks(scene.now) == []
+
+
+@pytest.mark.parametrize("missing", [Need.CANDLES, Need.TRADES, Need.QUOTE, Need.BOOK])
+def test_it_is_not_live_while_anything_is_missing(missing: Need) -> None:
+    scene = Scene().up()
+    left = scene.answer(*({Need.CANDLES, Need.TRADES, Need.QUOTE, Need.BOOK} - {missing}))
+    scene.tell(scene.venue.trade(scene.now, 100.5))
+    assert scene.state() is FeedState.SYNCING
+    scene.mirror.answer(left[0], scene.venue.answer(left[0]), scene.now)
+    assert scene.state() is FeedState.LIVE
+    scene.check()
+
+
+def test_answers_alone_do_not_make_it_live_a_first_frame_does() -> None:
+    scene = Scene().up()
+    scene.answer()
+    assert scene.state() is FeedState.SYNCING
+    scene.tell(scene.venue.trade(scene.now, 100.5))
+    assert scene.state() is FeedState.LIVE
+
+
+def test_a_quiet_market_is_proven_by_a_quote_that_equals_ours() -> None:
+    scene = Scene().up()
+    scene.answer()
+    scene.after(5).mirror.tick(scene.now)
+    assert scene.answer() == []
+    assert scene.state() is FeedState.LIVE
+    assert scene.mirror.feed.age(scene.now) == 0.0
+
+
+def test_history_and_stream_join_without_a_seam_or_a_duplicate() -> None:
+    scene = Scene().up()
+    asks = scene.mirror.asks(scene.now)
+    answers = [scene.venue.answer(ask) for ask in asks]
+    for second in (10, 50, 30):
+        scene.after(second).tell(scene.venue.trade(scene.now, 100.0 + second))
+    for ask, answer in zip(asks, answers, strict=True):
+        scene.mirror.answer(ask, answer, scene.now)
+    scene.check()
+    assert sources(scene) == ["rest"] * 4 + ["ws"] * 3
+
+
+def test_an_older_rest_answer_does_not_turn_the_forming_bar_back() -> None:
+    scene = Scene().live()
+    ask = Ask(Need.CANDLES, scene.mirror.candles.last_time, scene.now, 1)
+    old = scene.venue.answer(ask)
+    scene.tell(scene.venue.trade(scene.now, 100.7))
+    scene.mirror.candles.extend(old, np.array([False]), "backfill")
+    scene.check()
+
+
+def test_frames_before_the_confirmation_are_left_to_rest() -> None:
+    scene = Scene()
+    scene.tell(scene.venue.trade(scene.now, 100.5))
+    assert len(scene.mirror.trades) == 0
+    scene.live().check()
+
+
+# -- going down and coming back
+
+
+def test_a_drop_makes_it_stale_hides_the_book_and_keeps_the_last_good_frame() -> None:
+    scene = Scene().live()
+    before = scene.mirror.candles.snapshot(ATTRS)
+    scene.mirror.down("cut")
+    assert scene.state() is FeedState.STALE
+    with pytest.raises(BookUnsynced):
+        scene.mirror.book.best()
+    pd.testing.assert_frame_equal(scene.mirror.candles.snapshot(ATTRS), before)
+    assert scene.mirror.quote is not None
+
+
+def test_after_a_drop_it_is_what_it_would_have_been_without() -> None:
+    scene = Scene().live()
+    lost_from = scene.now
+    scene.after(3).mirror.down("cut")
+    for _ in range(4):
+        scene.venue.trade(scene.after(40).now, 101.0)
+        scene.venue.level(1, 98.5, 3.0)
+    scene.up()
+    assert scene.state() is FeedState.STALE
+    scene.answer()
+    scene.tell(scene.venue.trade(scene.after(1).now, 101.5))
+    assert scene.state() is FeedState.LIVE
+    scene.check()
+    assert sources(scene)[-3:] == ["backfill", "backfill", "ws"]
+    assert scene.mirror.trades.snapshot(ATTRS)["source"].tolist()[-5:] == ["backfill"] * 4 + ["ws"]
+    assert [(gap.start, gap.end, gap.reason) for gap in scene.mirror.gaps] == [(lost_from, scene.now, "cut")]
+
+
+def test_the_bar_that_closed_during_a_drop_is_the_venues_bar() -> None:
+    scene = Scene().live()
+    scene.tell(scene.venue.trade(scene.now, 100.2))
+    scene.mirror.down("cut")
+    scene.venue.trade(scene.after(30).now, 123.0)
+    scene.venue.roll(scene.after(40).now)
+    scene.up().answer()
+    scene.tell(scene.venue.trade(scene.now, 100.0))
+    scene.check()
+    assert 123.0 in set(scene.mirror.candles.snapshot(ATTRS)["high"])
+
+
+def test_a_second_drop_during_the_recovery_loses_nothing_and_is_one_gap() -> None:
+    scene = Scene().live()
+    scene.mirror.down("first cut")
+    scene.venue.trade(scene.after(70).now, 101.0)
+    scene.up()
+    late = scene.mirror.asks(scene.now)
+    scene.mirror.down("second cut")
+    scene.up()
+    for ask in late:  # answers to questions of the connection before are not trusted
+        assert scene.mirror.answer(ask, scene.venue.answer(ask), scene.now) is False
+    assert scene.state() is FeedState.STALE
+    scene.answer()
+    scene.tell(scene.venue.trade(scene.now, 101.0))
+    scene.check()
+    assert [gap.reason for gap in scene.mirror.gaps] == ["first cut"]
+
+
+def test_more_trades_than_a_page_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_module, "PAGE", 10)
+    scene = Scene().live()
+    scene.mirror.down("cut")
+    for _ in range(64):
+        scene.venue.trade(scene.after(7).now, 101.0)
+    scene.up().answer()
+    scene.tell(scene.venue.trade(scene.now, 100.0))
+    scene.check()
+    assert scene.state() is FeedState.LIVE
+
+
+def test_no_more_trades_are_read_than_the_ring_can_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_module, "PAGE", 10)
+    scene = Scene(trades=25).live()
+    scene.mirror.down("cut")
+    for _ in range(500):
+        scene.venue.trade(scene.now, 101.0)
+    scene.up()
+    asked = 0
+    while asks := scene.mirror.asks(scene.now):
+        asked += sum(ask.need is Need.TRADES for ask in asks)
+        for ask in asks:
+            scene.mirror.answer(ask, scene.venue.answer(ask), scene.now)
+    assert asked <= 4
+    assert scene.mirror.trades.snapshot(ATTRS)["id"].tolist() == [trade.id for trade in scene.venue.trades[-25:]]
+
+
+# -- what goes missing on a connection that stands
+
+
+Happening = Callable[[Venue, int], list[MarketEvent]]
+
+
+@pytest.mark.parametrize(
+    ("need", "happening"),
+    [
+        (Need.TRADES, lambda venue, now: venue.trade(now, 101.0)),
+        (Need.BOOK, lambda venue, now: venue.level(1, 98.0, float(now % 7 + 1))),
+        (Need.CANDLES, lambda venue, now: venue.roll(now)),
+    ],
+)
+def test_a_hole_is_noticed_and_only_what_is_missing_is_asked_for(need: Need, happening: Happening) -> None:
+    """Of three things of a kind the second is lost: the third shows it, REST fills it."""
+    scene = Scene().live()
+    step = 60 if need is Need.CANDLES else 1
+    scene.after(step).tell(happening(scene.venue, scene.now))
+    happening(scene.venue, scene.after(step).now)
+    scene.after(step).tell(happening(scene.venue, scene.now))
+    assert scene.state() is FeedState.STALE
+    asks = scene.mirror.asks(scene.now)
+    assert [ask.need for ask in asks] == [need]
+    scene.mirror.answer(asks[0], scene.venue.answer(asks[0]), scene.now)
+    assert scene.state() is FeedState.LIVE
+    scene.check()
+    assert len(scene.mirror.gaps) == 1
+
+
+def test_duplicates_and_late_copies_change_nothing() -> None:
+    scene = Scene().live()
+    said = [*scene.venue.trade(scene.now, 100.5), *scene.venue.level(1, 99.0, 7.0)]
+    newer = [*scene.venue.trade(scene.now, 100.9), *scene.venue.level(1, 99.0, 8.0)]
+    scene.tell(said).tell(newer).tell(said).tell(said[::-1])
+    scene.check()
+    assert scene.state() is FeedState.LIVE
+
+
+def test_a_snapshot_older_than_the_stream_is_asked_for_again_later() -> None:
+    scene = Scene().up()
+    old = scene.venue.answer(Ask(Need.BOOK, None, 0, 0))
+    scene.venue.level(1, 98.0, 5.0)
+    scene.tell(scene.venue.level(1, 98.0, 6.0))
+    book = next(ask for ask in scene.answer(Need.CANDLES, Need.TRADES, Need.QUOTE) if ask.need is Need.BOOK)
+    scene.mirror.answer(book, old, scene.now)
+    assert scene.mirror.asks(scene.now) == []
+    scene.after(1).answer()
+    scene.check()
+
+
+def test_rest_that_lags_behind_the_stream_is_asked_again_until_it_has_the_rows() -> None:
+    scene = Scene().live()
+    scene.mirror.down("cut")
+    scene.up()
+    asks = scene.mirror.asks(scene.now)
+    lagging = [scene.venue.answer(ask) for ask in asks]
+    scene.venue.trade(scene.after(59).now, 105.0)
+    scene.tell(scene.venue.trade(scene.after(2).now, 100.0))
+    for ask, answer in zip(asks, lagging, strict=True):
+        scene.mirror.answer(ask, answer, scene.now)
+    assert scene.state() is FeedState.STALE
+    scene.after(1).answer()
+    assert scene.state() is FeedState.LIVE
+    scene.check()
+
+
+def test_rows_the_venue_never_shows_are_believed_missing_after_a_while_and_noted() -> None:
+    scene = Scene().live()
+    venue = scene.venue
+    venue.trade(scene.after(61).now, 100.0)
+    venue.trade(scene.after(61).now, 100.0)
+    said = venue.trade(scene.after(61).now, 100.0)
+    del venue.trades[-3:-1]
+    del venue.bars[-3:-1]
+    scene.tell(said[-2:])
+    for _ in range(20):
+        scene.answer()
+        scene.after(10)
+    assert scene.state() is FeedState.LIVE
+    assert scene.mirror.trades.last_id == venue.trades[-1].id
+    assert scene.mirror.holes == [
+        [pd.Timestamp(t, unit="us", tz="UTC").isoformat() for t in (START + MINUTE, venue.bars[-1].time)]
+    ]
+
+
+def test_rest_that_fails_is_asked_again_after_growing_pauses() -> None:
+    scene = Scene().up()
+    pauses = []
+    for _ in range(7):
+        began = scene.now
+        while not (asks := scene.mirror.asks(scene.now)):
+            scene.after(0.05)
+        pauses.append((scene.now - began) / SECOND)
+        for ask in asks:
+            scene.mirror.failed(ask, scene.now, "no answer")
+    assert pauses == pytest.approx([0, 0.25, 0.5, 1, 2, 4, 8], abs=0.06)
+    assert scene.mirror.reason == "no answer"
+    scene.after(10).answer()
+    scene.tell(scene.venue.trade(scene.now, 100.0))
+    scene.check()
+
+
+def test_a_venue_that_asks_for_patience_gets_it() -> None:
+    scene = Scene().up()
+    for ask in scene.mirror.asks(scene.now):
+        scene.mirror.failed(ask, scene.now, "429", wait=30.0)
+    assert scene.after(29).mirror.asks(scene.now) == []
+    assert scene.after(1).mirror.asks(scene.now)
+
+
+# -- silence
+
+
+def test_silence_is_looked_into_before_it_makes_the_feed_stale() -> None:
+    scene = Scene().live()
+    for _ in range(40):
+        scene.after(1).mirror.tick(scene.now)
+        assert scene.answer() == []
+        assert scene.state() is FeedState.LIVE
+    assert scene.mirror.feed.age(scene.now) <= 5.0
+
+
+def test_a_mute_feed_goes_stale_for_the_quote_has_moved_without_it() -> None:
+    scene = Scene().live()
+    scene.venue.level(1, 99.5, 1.0)
+    for _ in range(11):
+        scene.after(1).mirror.tick(scene.now)
+        scene.answer()
+    assert scene.state() is FeedState.STALE
+    assert scene.mirror.feed.age(scene.now) == 11.0
+    assert "no data for 11.0 s" in scene.mirror.reason
+
+
+def test_nothing_is_trusted_across_a_silence() -> None:
+    scene = Scene().live()
+    scene.venue.trade(scene.now, 104.0)
+    scene.venue.level(1, 99.5, 1.0)
+    scene.after(11).mirror.tick(scene.now)
+    scene.tell(scene.venue.level(1, 97.0, 1.0)[-1:])
+    assert scene.state() is FeedState.STALE
+    scene.answer()
+    scene.tell(scene.venue.level(1, 97.0, 2.0))
+    assert scene.state() is FeedState.LIVE
+    scene.check()
+
+
+def test_a_closed_mirror_asks_for_nothing_and_takes_nothing() -> None:
+    scene = Scene().live()
+    scene.mirror.close()
+    scene.tell(scene.venue.trade(scene.now, 100.0)).mirror.tick(scene.now)
+    assert scene.mirror.asks(scene.now) == []
+    assert scene.state() is FeedState.CLOSED
+
+
+# -- everything at once, by the seed
+
+
+class Storm(Scene):
+    """Steps drawn from a seed: the market moves, the connection drops, mutes and repeats, REST lags and fails."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.random = Random(seed)  # noqa: S311 - the seed is the point
+        self.mute = self.connected = False
+        self.flying: list[tuple[int, Ask, Any]] = []
+        self.said: list[MarketEvent] = []
+        self.log: list[str] = []
+        self.finals: dict[int, list[float]] = {}
+
+    def market(self) -> None:
+        draw = self.random.random()
+        if draw < 0.5:
+            events = self.venue.trade(self.now, 100 + round(self.random.uniform(-1, 1), 1))
+        elif draw < 0.9:
+            sign = self.random.choice((1, -1))
+            events = self.venue.level(sign, 100 - sign * self.random.randint(1, 6), float(self.random.randint(0, 3)))
+        else:
+            events = self.venue.roll(self.now)
+        self.said += events
+        if self.connected and not self.mute:
+            self.tell(events)
+
+    def trouble(self) -> None:
+        draw = self.random.random()
+        if self.connected and draw < 0.02:
+            self.connected = self.mute = False
+            self.mirror.down("cut")
+        elif self.connected and draw < 0.04:
+            self.mute = not self.mute
+        elif self.connected and self.said and draw < 0.08:
+            self.tell([event for event in self.said[-self.random.randint(1, 9) :] if not self.mute])
+        elif not self.connected and draw < 0.3:
+            self.connected = True
+            self.mirror.up(self.now)
+
+    def rest(self, *, healthy: bool = False) -> None:
+        self.mirror.tick(self.now)
+        for ask in self.mirror.asks(self.now):
+            answer = self.venue.answer(ask) if healthy or self.random.random() < 0.9 else None
+            self.flying.append((self.now + (0 if healthy else self.random.randint(0, 3) * SECOND), ask, answer))
+        landed = [flight for flight in self.flying if flight[0] <= self.now]
+        self.flying = [flight for flight in self.flying if flight[0] > self.now]
+        for _, ask, answer in landed:
+            if answer is None:
+                self.mirror.failed(ask, self.now, "no answer")
+            else:
+                self.mirror.answer(ask, answer, self.now)
+
+    def safe(self) -> None:
+        """What must hold at every step."""
+        frame = self.mirror.candles.snapshot(ATTRS)
+        finals = frame[frame["closed"]]
+        columns = [finals[name].tolist() for name in ("open", "close", "trades")]
+        for time, *values in zip(finals.index.asi8.tolist(), *columns, strict=True):  # type: ignore[attr-defined]
+            assert self.finals.setdefault(time, values) == values
+        assert frame["closed"][:-1].all()
+        ids = self.mirror.trades.snapshot(ATTRS)["id"].to_numpy()
+        assert (np.diff(ids) == 1).all()
+        if self.mirror.book.synced:
+            assert self.mirror.book.best().bid < self.mirror.book.best().ask
+        if self.mirror.feed.state is FeedState.LIVE:
+            assert self.connected
+            assert self.mirror.book.synced
+        self.log.append(f"{self.now} {self.mirror.feed.state} {self.mirror.version} {len(frame)}")
+
+    def run(self) -> Storm:
+        for _ in range(150):
+            self.after(self.random.choice((0.01, 0.1, 1, 3)))
+            self.trouble()
+            self.market()
+            self.rest()
+            self.safe()
+        return self
+
+    def heal(self) -> None:
+        self.mute = False
+        if not self.connected:
+            self.connected = True
+            self.mirror.up(self.now)
+        for _ in range(60):
+            self.after(1)
+            self.market()
+            self.rest(healthy=True)
+            self.safe()
+        self.tell(self.venue.trade(self.now, 100.0))
+        self.tell(self.venue.level(1, 99.0, 9.0))
+        self.rest(healthy=True)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_after_any_storm_the_mirror_equals_the_venue(seed: int) -> None:
+    storm = Storm(seed).run()
+    storm.heal()
+    assert storm.state() is FeedState.LIVE
+    storm.check()
+
+
+def test_the_same_seed_gives_the_same_storm() -> None:
+    assert Storm(7).run().log == Storm(7).run().log
