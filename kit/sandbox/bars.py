@@ -175,11 +175,11 @@ def _exact(steps: Ints, step: Decimal) -> Floats:
 
 def open_times(interval: str, *, begins: int, now: int, start: int | None, end: int | None, limit: int) -> Ints:
     """Open times (µs) of the bars that :meth:`kit.sandbox.market.Market.candles` is asked for."""
-    newest = min(now, now if end is None else end)
+    newest = now if end is None else min(now, end)
     first = floor_time(begins, interval)
     if start is not None:
         first = max(first, next_time(start - 1, interval))
-    count = bar_count(first, newest + 1, interval) if newest >= max(first, begins) else 0
+    count = bar_count(first, newest + 1, interval) if now >= begins else 0
     if start is None and count > limit:
         first = bars_before(newest, interval, limit - 1)
     opens = [first]

@@ -133,11 +133,15 @@ class Ladder:
         cells = self._flow.cells(cell, cell + 1)
         if not cells.prints[0]:
             return self._sized(int(cells.bid[0]), int(cells.ask[0]), self._idle_since(cell), None)
-        start = int(first_slot(np.array([cell]))[0])
-        wait = int(cells.wait[0])
-        if slot - start >= wait:
-            return self._sized(int(cells.bid[0]), int(cells.ask[0]), slot, self._in_cell(cell))
-        return self._sized(*self._walk(cell, slot, (slot - start + 1) / (wait + 1)), slot, None)
+        start, wait = int(first_slot(np.array([cell]))[0]), int(cells.wait[0])
+        since = slot - (slot - start) % self._flow.shape.pace
+        if slot - start < wait:
+            return self._sized(*self._walk(cell, since, (since - start + 1) / (wait + 1)), since, None)
+        prints = self._in_cell(cell)
+        traded = (prints.time - GENESIS) // SLOT
+        changes = np.concatenate((traded, traded + 1))  # what the next takers get is shown, and gone when they had it
+        since = max(since, start + wait, int(changes[changes <= slot].max(initial=0)))
+        return self._sized(int(cells.bid[0]), int(cells.ask[0]), since, prints)
 
     def _walk(self, cell: int, slot: int, share: float) -> tuple[int, int]:
         """The touch on its way, ``share`` of it done, from where the last burst left it to where the next will be."""

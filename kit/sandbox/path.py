@@ -68,6 +68,8 @@ class Shape(Struct, frozen=True, kw_only=True):
     """Ticks a bin of the book, which shows one level."""
     life: int
     """A level stays for ``2**life`` to ``2**(life + 3)`` slots of 100 ms."""
+    pace: int
+    """Slots from one change of the touch to the next while takers are about."""
 
 
 class Knots(NamedTuple):

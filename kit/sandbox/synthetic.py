@@ -58,32 +58,32 @@ LISTINGS = (
         "BTC/USDT",
         "0.01",
         "0.00001",
-        Shape(centre=5_000_000, volatility=0.6, rate=60, size=1000, spread=60, gap=12, life=5),
+        Shape(centre=5_000_000, volatility=0.6, rate=60, size=1000, spread=60, gap=12, life=5, pace=1),
     ),
     _listing(
         "ETH/USDT",
         "0.01",
         "0.0001",
-        Shape(centre=280_000, volatility=0.75, rate=40, size=1500, spread=12, gap=3, life=5),
+        Shape(centre=280_000, volatility=0.75, rate=40, size=1500, spread=12, gap=3, life=5, pace=1),
     ),
     _listing(
         "SOL/USDT",
         "0.01",
         "0.001",
-        Shape(centre=14_000, volatility=0.95, rate=20, size=2000, spread=2, gap=1, life=7),
+        Shape(centre=14_000, volatility=0.95, rate=20, size=2000, spread=2, gap=1, life=7, pace=2),
     ),
     _listing(
         "DOGE/USDT",
         "0.00001",
         "1",
-        Shape(centre=16_000, volatility=1.0, rate=12, size=900, spread=3, gap=1, life=8),
+        Shape(centre=16_000, volatility=1.0, rate=12, size=900, spread=3, gap=1, life=8, pace=3),
     ),
     # the quiet one: seconds without any change, minutes with a single print
     _listing(
         "PAXG/USDT",
         "0.01",
         "0.0001",
-        Shape(centre=260_000, volatility=0.16, rate=1.5, size=800, spread=60, gap=6, life=16),
+        Shape(centre=260_000, volatility=0.16, rate=1.5, size=800, spread=60, gap=6, life=16, pace=12),
     ),
 )
 """What a synthetic market trades unless told otherwise: from busy to quiet."""
