@@ -159,6 +159,7 @@ class Mirror:
         if self.feed.state is FeedState.LIVE and silence > self.feed.stale_after:
             self._mute = True
             self._lose(FeedEvent.SILENT, f"no data for {silence / SECOND:.1f} s")
+            self.book.desync()  # a frozen book is not shown
         patience = self.feed.stale_after // 2
         if not self._due and min(silence, now - self._probed) >= patience:
             self._probed = now
@@ -171,7 +172,6 @@ class Mirror:
         self._quote_id, self._probed = 0, now
         self._held_candles.clear()
         self._held_trades.clear()
-        self.book.desync()
         self._due = {
             Need.CANDLES: Due(now, self.candles.last_time),
             Need.TRADES: Due(now),

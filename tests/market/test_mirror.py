@@ -269,12 +269,17 @@ def test_a_second_drop_during_the_recovery_loses_nothing_and_is_one_gap() -> Non
     scene.mirror.down("first cut")
     scene.venue.trade(scene.after(70).now, 101.0)
     scene.up()
-    late = scene.mirror.asks(scene.now)
+    late = [(ask, scene.venue.answer(ask)) for ask in scene.mirror.asks(scene.now)]
     scene.mirror.down("second cut")
-    scene.up()
-    for ask in late:  # answers to questions of the connection before are not trusted
-        assert scene.mirror.answer(ask, scene.venue.answer(ask), scene.now) is False
+    scene.venue.level(1, 98.0, 9.0)
+    scene.up().mirror.asks(scene.now)
+    for ask, answer in late:  # they tell of the time before the second cut
+        scene.mirror.answer(ask, answer, scene.now)
+    scene.tell([scene.venue.quote()])
     assert scene.state() is FeedState.STALE
+    assert not scene.mirror.book.synced
+    scene.mirror.down("third cut")
+    scene.up()
     scene.answer()
     scene.tell(scene.venue.trade(scene.now, 101.0))
     scene.check()
@@ -439,6 +444,7 @@ def test_a_mute_feed_goes_stale_for_the_quote_has_moved_without_it() -> None:
         scene.after(1).mirror.tick(scene.now)
         scene.answer()
     assert scene.state() is FeedState.STALE
+    assert not scene.mirror.book.synced
     assert scene.mirror.feed.age(scene.now) == 11.0
     assert "no data for 11.0 s" in scene.mirror.reason
 
@@ -453,6 +459,15 @@ def test_nothing_is_trusted_across_a_silence() -> None:
     scene.answer()
     scene.tell(scene.venue.level(1, 97.0, 2.0))
     assert scene.state() is FeedState.LIVE
+    scene.check()
+
+
+def test_a_venue_whose_update_ids_begin_again_is_followed_after_a_reconnect() -> None:
+    scene = Scene().live()
+    scene.mirror.down("the venue restarts")
+    scene.venue.update = 3
+    scene.up().answer()
+    scene.tell(scene.venue.level(1, 99.7, 1.0))
     scene.check()
 
 
