@@ -1,0 +1,151 @@
+"""WebSocket connections of the sandbox: what streams and the WebSocket API share.
+
+Pings every 20 s carry the time in ms as their payload, and whoever has not answered one within a minute is cut
+off; at most five messages a second come in; a connection lives a day (web-socket-streams.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.http11 import Request, Response
+
+from kit.clock import DAY, SECOND
+from kit.sandbox.faults import Faults
+from kit.sandbox.wire import Stamp, microseconds, milliseconds
+
+PING_EVERY = 20 * SECOND
+PONG_WITHIN = 60 * SECOND
+LIFETIME = DAY
+MESSAGES_PER_SECOND = 5
+SLOW = 8 * 1024 * 1024
+"""Bytes waiting to be read by a client before it is cut off: a slow reader must not fill this process."""
+
+
+class Client:
+    """One connection and what is known of it. Times are µs."""
+
+    def __init__(self, connection: ServerConnection, now: int) -> None:
+        self.connection = connection
+        self.opened = now
+        self.pinged = now
+        self.heard = now
+        """When the last ping was answered."""
+        target = urlsplit(connection.request.path if connection.request else "/")
+        self.path = target.path
+        self.query = {name: values[-1] for name, values in parse_qs(target.query).items()}
+        self.stamp: Stamp = microseconds if self.unit == "MICROSECOND" else milliseconds
+        self._arrivals: deque[int] = deque(maxlen=MESSAGES_PER_SECOND)
+
+    @property
+    def unit(self) -> str:
+        """MILLISECOND, or MICROSECOND when the URL asks for it."""
+        return self.query.get("timeUnit", "MILLISECOND").upper()
+
+    def hurried(self, now: int) -> bool:
+        """Count an incoming message; True when it is one too many."""
+        full = len(self._arrivals) == MESSAGES_PER_SECOND and now - self._arrivals[0] < SECOND
+        self._arrivals.append(now)
+        return full
+
+    def cut(self) -> None:
+        """End the connection without a word."""
+        self.connection.transport.abort()
+
+
+class Door(ABC):
+    """The open connections of one address. A subclass says which paths it knows and what a message means."""
+
+    messages_per_second: int | None = MESSAGES_PER_SECOND
+    """How many may come in on one connection; None: its messages are counted as requests instead."""
+
+    def __init__(self, faults: Faults, now: Callable[[], int]) -> None:
+        self.clients: set[Client] = set()
+        self._faults = faults
+        self._now = now
+
+    @abstractmethod
+    def knows(self, path: str) -> bool:
+        """True for a path that may be connected to."""
+
+    @abstractmethod
+    def joined(self, client: Client) -> None:
+        """A connection has opened."""
+
+    @abstractmethod
+    def heard(self, client: Client, message: str | bytes) -> None:
+        """A message has come in."""
+
+    @abstractmethod
+    def left(self, client: Client) -> None:
+        """A connection has ended."""
+
+    async def serve(self, connection: ServerConnection) -> None:
+        """Live with one connection until it ends."""
+        client = Client(connection, self._now())
+        self.clients.add(client)
+        self.joined(client)
+        try:
+            async for message in connection:
+                if self.messages_per_second and client.hurried(self._now()):
+                    await connection.close(CloseCode.POLICY_VIOLATION, "Too many requests")
+                    break
+                self.heard(client, message)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.clients.discard(client)
+            self.left(client)
+
+    def admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """None lets a handshake go on; a response refuses it."""
+        if self._faults.refuses(self._now()):
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "\n")
+        if not self.knows(urlsplit(request.path).path):
+            return connection.respond(HTTPStatus.NOT_FOUND, "Not Found\n")
+        return None
+
+    def send(self, client: Client, message: bytes) -> None:
+        """Hand a JSON text to a client without waiting for it. While muted nothing leaves."""
+        if self._faults.muted(self._now()):
+            return
+        if client.connection.transport.get_write_buffer_size() > SLOW:
+            client.cut()
+        else:
+            broadcast([client.connection], message, text=True)
+
+    async def keep(self) -> None:
+        """Ping who is due, cut off who does not answer, close what has lived its day."""
+        now = self._now()
+        for client in list(self.clients):
+            if now - client.opened > LIFETIME:
+                await client.connection.close(CloseCode.GOING_AWAY, "24 hours are over")
+            elif now - client.heard > PONG_WITHIN + PING_EVERY:
+                client.cut()
+            elif now - client.pinged >= PING_EVERY:
+                await self._ping(client, now)
+
+    async def _ping(self, client: Client, now: int) -> None:
+        client.pinged = now
+        try:
+            pong = await client.connection.ping(str(now // 1000))
+        except ConnectionClosed:
+            return
+        asyncio.ensure_future(pong).add_done_callback(lambda done: self._ponged(client, done))
+
+    def _ponged(self, client: Client, done: asyncio.Future[float]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            client.heard = self._now()
+
+    def cut_all(self) -> None:
+        """End every connection without a word."""
+        for client in self.clients:
+            client.cut()
