@@ -45,8 +45,10 @@ while child.poll() is None and not os.path.exists(said):
 class Handle:
     """A running sandbox: where it is, its key, and what can be done to it."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, place: Path) -> None:
         self.name = address.name
+        self.place = place
+        """The folder with its files."""
         self.pid = address.pid
         self.hosts = Hosts(rest=address.rest, stream=address.stream, ws_api=address.ws_api)
         self.key = Key(address.key, address.secret)
@@ -81,13 +83,13 @@ class Handle:
         """End it in good order, and wait until it has. Nothing happens when it has ended already."""
         with contextlib.suppress(VenueUnreachable):
             self._ask("POST", "stop")
-        _wait_for_end(self.name)
+        _wait_for_end(self.place)
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would, and wait until it is gone."""
         if self.running:
             os.kill(self.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
-        _wait_for_end(self.name)
+        _wait_for_end(self.place)
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         headers = {"X-Sandbox-Token": self.key.secret}
@@ -123,7 +125,7 @@ def ensure(
     with FileLock(place / "launch.lock", timeout=PATIENCE):
         address = _running(place) or _start(name, place, asked, idle)
     agree(asked, address.terms, name)
-    return Handle(address)
+    return Handle(address, place)
 
 
 def _running(place: Path) -> Address | None:
@@ -183,13 +185,15 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *([known] if known else [])])}
 
 
-def _wait_for_end(name: str) -> None:
+def _wait_for_end(place: Path) -> None:
     """Wait until nobody holds the sandbox's lock: then its process is gone, however it ended."""
     try:
-        with FileLock(folder(name) / "owner.lock", timeout=PATIENCE):
+        with FileLock(place / "owner.lock", timeout=PATIENCE):
             return
     except Timeout:
-        raise VenueUnreachable(f"the sandbox {name!r} is still there after {PATIENCE:g} s; end it by hand") from None
+        raise VenueUnreachable(
+            f"the sandbox {place.name!r} is still there after {PATIENCE:g} s; end it by hand"
+        ) from None
 
 
 def _session() -> requests.Session:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+import requests
 
 from kit.clock import SECOND
 from kit.market.candles import floor_time, next_time
 from kit.model import BookDelta, BookSnapshot, Instrument, Levels, Quote, Side, Trade
+from kit.sandbox import launcher
 from kit.sandbox.exchange import Exchange
+from kit.sandbox.launcher import Handle
 from kit.sandbox.market import CandleColumns, MarketEvent
 
 BEGINS = 1_790_000_040 * SECOND  # a full minute
@@ -197,3 +205,61 @@ def exchange(market: ScriptedMarket) -> Exchange:
     opened = Exchange(market)
     opened.open_account("me", {"USDT": Decimal(10_000), "BTC": Decimal(10)}, BEGINS)
     return opened
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
+    """One running sandbox for all tests of a module; what they put in force they clear."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAPERTAPE_HOME", str(tmp_path_factory.mktemp("sandboxes")))
+        handle = launcher.ensure("shared")
+        yield handle
+        handle.stop()
+
+
+class Caller:
+    """The least that signs: a REST caller of a sandbox."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.rest = handle.hosts.rest
+        self._key = handle.key
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def get(self, path: str, **params: object) -> Any:
+        """A public GET's JSON."""
+        return self.raw("GET", path, urlencode(params)).json()
+
+    def raw(self, method: str, path: str, query: str = "", **kwargs: Any) -> requests.Response:
+        """Any request, as it is."""
+        return self._session.request(method, f"{self.rest}{path}?{query}", timeout=10, **kwargs)
+
+    def signed(self, method: str, path: str, **params: object) -> requests.Response:
+        """A signed request to ``/api/v3/<path>``."""
+        query = urlencode(params | {"timestamp": params.get("timestamp", time.time_ns() // 1_000_000)})
+        signature = hmac.new(self._key.secret.encode(), query.encode(), hashlib.sha256).hexdigest()
+        headers = {"X-MBX-APIKEY": self._key.id}
+        return self.raw(method, f"/api/v3/{path}", f"{query}&signature={signature}", headers=headers)
+
+    def place(self, **params: object) -> Any:
+        """The JSON of an order in BTCUSDT that must be taken."""
+        answer = self.signed("POST", "order", **({"symbol": "BTCUSDT"} | params))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.fixture(scope="session")
+def call() -> Iterator[Callable[[Handle], Caller]]:
+    """``call(handle)`` talks REST to a sandbox."""
+    made: list[Caller] = []
+
+    def make(handle: Handle) -> Caller:
+        made.append(Caller(handle))
+        return made[-1]
+
+    yield make
+    for caller in made:
+        caller.close()
