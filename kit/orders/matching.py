@@ -12,6 +12,9 @@ does better than the market did (design law 5):
 
 A bar shows four prices and no order of events, so ambiguity takes the worse side: see ``Simulator.on_bar``.
 All times are µs UTC and must come from one clock (the venue's, where there is one).
+
+Measured on one 2-core machine: a bar, print or picture that meets no order 0.3, 0.4 and 0.9 µs; a picture and a market
+order filled on it 17 µs; a picture or print over ten untouched limits 16 and 11 µs; a walk over 55 levels 0.3 ms.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ ON_REQUEST = "canceled on request"
 class Simulator:
     """One account's orders in one instrument. Not thread-safe: one caller at a time.
 
-    Feed it pictures and trades (paper, sandbox) or bars (backtest), not both. ``ids`` numbers orders and fills;
+    Feed it pictures and trades, or bars, never both for the same stretch of time. ``ids`` numbers orders and fills;
     ``bar_spread`` is the spread assumed on bars as a share of the price, half of it paid by each taker.
     """
 
@@ -128,7 +131,11 @@ class Simulator:
     # What the market does
 
     def on_book(self, depth: Depth, now: int) -> list[Report]:
-        """The displayed book as of ``now``. The object is kept and read again at the next ``submit``."""
+        """The displayed book as of ``now``. The object is kept and read again at the next ``submit``.
+
+        Show it every picture, orders or not: it costs a microsecond when nothing works, and a change that
+        was not seen can't clear what was taken from a level.
+        """
         self._depth = depth
         picture = self._picture()
         if picture is None:
