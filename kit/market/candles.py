@@ -173,7 +173,7 @@ def labels(
     holes: Iterable[Sequence[str]] = (),
     instrument: Instrument | None = None,
 ) -> dict[str, object]:
-    """The ``attrs`` of a candle frame, JSON values only; with the steps of ``instrument``, so that a backtest knows them."""
+    """The ``attrs`` of a candle frame, JSON values only; with the steps of ``instrument``, for backtests."""
     said: dict[str, object] = {"symbol": symbol, "interval": interval, "venue": venue, "environment": environment}
     said["holes"] = [list(hole) for hole in holes]
     if instrument is not None:

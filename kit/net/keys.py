@@ -68,8 +68,8 @@ def _file(variable: str, path: str) -> str:
 def _keyring(entry: str) -> str:
     """An entry of the operating system's keyring; '' where there is none, or no keyring (a server, a container)."""
     try:
-        import keyring  # noqa: PLC0415 - looking for backends is slow, and most users have no key
-        from keyring.errors import KeyringError  # noqa: PLC0415 - the same
+        import keyring
+        from keyring.errors import KeyringError
 
         try:
             return keyring.get_password(SERVICE, entry) or ""
