@@ -14,33 +14,44 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kit.broker import frames
 from kit.broker.desk import Desk
 from kit.broker.gateway import Accepted, Outcome, Refused
 from kit.clock import ManualClock
 from kit.errors import BadRange, UsageError
+from kit.market.candles import INTERVALS, ends
 from kit.market.feed import FeedState, Picture
-from kit.model import Balance, Candle, Fees, Instrument, OrderRequest, OrderState, Report, ReportKind
+from kit.model import Balance, Candle, Fees, Instrument, OrderRequest, OrderState, Quote, Report, ReportKind
 from kit.orders.account import reservation
 from kit.orders.matching import Simulator
-from kit.research.report import Result
+from kit.orders.request import Amount
+from kit.orders.rules import parse_amount
+from kit.research.report import Result, round_trips, statistics
 from kit.research.strategy import COLUMNS, Runner, Strategy
 from kit.research.trader import DeskTrader
 from kit.store.journal import Journal
 
 NEEDED = ("open", "high", "low", "close")
+UNLIMITED = 1e12
+"""The volume of a bar whose candles tell none."""
 SPREAD = Decimal("0.0002")
-"""Assumed distance between bid and ask as a share of the price; half of it is paid on each market order."""
+"""Assumed distance between bid and ask as a share of the price; half of it is paid by each taker."""
 
 
 class BarGateway:
     """The simulator behind the gateway seam, fed with bars."""
 
     def __init__(self, instrument: Instrument, fees: Fees, spread: Decimal, clock: ManualClock) -> None:
-        self._instrument, self._clock = instrument, clock
+        self.instrument, self._clock = instrument, clock
         ids = itertools.count(1)
         self.simulator = Simulator(instrument, fees, ids=lambda: next(ids), bar_spread=spread)
         self._listener: Callable[[Report], None] = lambda report: None
         self.price = Decimal(0)
+
+    def picture(self, symbol: str) -> Picture:
+        """What a decision sees: the last close, with nothing shown on either side."""
+        last = float(self.price)
+        return Picture(FeedState.LIVE, 0.0, Quote(symbol, last, 0.0, last, 0.0))
 
     def listen(self, listener: Callable[[Report], None]) -> None:
         self._listener = listener
@@ -78,7 +89,7 @@ def backtest(
     strategy: Strategy,
     candles: pd.DataFrame,
     *,
-    cash: float | str | Decimal = 10_000,
+    cash: Amount = 10_000,
     fees: Fees = Fees(),  # noqa: B008 - frozen
     spread: Decimal = SPREAD,
     instrument: Instrument | None = None,
@@ -89,25 +100,23 @@ def backtest(
     gives tick, lot and minimums; by default those the candles' ``attrs`` carry, else 8 decimals.
     Raises BadRange without closed candles, UsageError on candles with missing or impossible values.
     """
-    bars = _closed(candles)
+    bars = _Bars(candles)
     what = instrument or instrument_of(candles)
     clock = ManualClock(int(bars.times[0]))
     gateway = BarGateway(what, fees, spread, clock)
-    state = FeedState.LIVE
+    start = parse_amount("cash", cash)
+    journal = Journal.in_memory({what.quote: start}, fees=fees)
     desk = Desk(
-        "backtest",
-        "backtest",
-        Journal.in_memory(cash={what.quote: Decimal(str(cash))}),
-        gateway,
-        clock,
-        instruments=lambda symbol: what,
-        picture=lambda symbol: Picture(state, 0.0, None),
+        "backtest", "backtest", journal, gateway, clock, instruments=lambda symbol: what, picture=gateway.picture
     )
     trader = DeskTrader(desk, what, lambda: gateway.price, repr(strategy))
     runner = Runner(strategy, trader)
     runner.load(bars.times, bars.columns)
     _walk(bars, runner, gateway, clock)
-    return _result(strategy, candles, bars, what, trader)
+    try:
+        return _result(strategy, candles, bars, what, desk, float(start))
+    finally:
+        journal.close()
 
 
 class _Bars:
@@ -129,7 +138,7 @@ class _Bars:
         self.interval = str(candles.attrs.get("interval") or _interval(index))
         self.times: npt.NDArray[np.int64] = (index if index.tz else index.tz_localize("UTC")).as_unit("us").asi8
         self.ends = ends(self.times, self.interval)
-        volume = closed["volume"] if "volume" in closed else pd.Series(np.inf, index=index)
+        volume = closed["volume"] if "volume" in closed else pd.Series(UNLIMITED, index=index)
         self.columns = {n: closed[n].to_numpy(dtype=np.float64) for n in NEEDED} | {
             "volume": volume.to_numpy(dtype=np.float64)
         }
@@ -179,7 +188,7 @@ def instrument_of(candles: pd.DataFrame) -> Instrument:
     )
 
 
-def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock, symbol: str) -> None:
+def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock) -> None:
     """Bar by bar: what was ordered before meets the bar, then the strategy decides on its close."""
     closes, warm = bars.columns["close"], runner.warm
     working = gateway.simulator.working
@@ -187,7 +196,42 @@ def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock, 
     for row, end in enumerate(bars.ends.tolist()):
         clock.set(end)
         if working:
-            gateway.on_bar(bars.candle(row, symbol))
+            gateway.on_bar(bars.candle(row, gateway.instrument.symbol))
         if row >= warm:
             gateway.price = tick(float(closes[row]))
             runner.decide(row, end)
+
+
+def _result(
+    strategy: Strategy, candles: pd.DataFrame, bars: _Bars, instrument: Instrument, desk: Desk, start: float
+) -> Result:
+    attrs = {"environment": "BACKTEST", "symbol": instrument.symbol, "base": instrument.base}
+    filled = frames.fills((fill for record in desk.records.values() for fill in record.fills), attrs)
+    equity = _equity(filled, instrument, bars, start)
+    trades = round_trips(filled, float(bars.columns["close"][-1]), float(instrument.lot))
+    return Result(
+        strategy=repr(strategy),
+        symbol=instrument.symbol,
+        environment=str(candles.attrs.get("environment", "")),
+        candles=candles,
+        equity=equity,
+        trades=trades,
+        fills=filled,
+        orders=frames.orders(desk, attrs),
+        stats=statistics(equity, trades),
+    )
+
+
+def _equity(fills: pd.DataFrame, instrument: Instrument, bars: _Bars, start: float) -> pd.DataFrame:
+    """Cash and position after each bar, valued at its close."""
+    sign = np.where(fills["side"] == "buy", 1.0, -1.0)
+    in_base = (fills["fee_asset"] == instrument.base).to_numpy()
+    fee = fills["fee"].to_numpy()
+    rows = np.searchsorted(bars.ends, fills["time"].dt.as_unit("us").astype("int64"))
+    steps = np.zeros((2, len(bars.times)))
+    np.add.at(steps[0], rows, -sign * fills["notional"].to_numpy() - np.where(in_base, 0.0, fee))
+    np.add.at(steps[1], rows, sign * fills["qty"].to_numpy() - np.where(in_base, fee, 0.0))
+    cash, position = steps.cumsum(axis=1)
+    close = bars.columns["close"]
+    worth = {"equity": start + cash + position * close, "cash": start + cash, "position": position, "close": close}
+    return pd.DataFrame(worth, index=bars.frame.index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 YEAR = pd.Timedelta(days=365.25)
-TRADE_COLUMNS = {
-    "entered": "datetime64[us, UTC]",
-    "left": "datetime64[us, UTC]",
-    "qty": "float64",
-    "entry_price": "float64",
-    "exit_price": "float64",
-    "pnl": "float64",
-    "return": "float64",
-    "fees": "float64",
-    "open": "bool",
+TRADE_COLUMNS: dict[str, type[Any]] = {
+    "entered": pd.Timestamp,
+    "left": pd.Timestamp,
+    "qty": float,
+    "entry_price": float,
+    "exit_price": float,
+    "pnl": float,
+    "return": float,
+    "fees": float,
+    "open": bool,
 }
 DISCLAIMER = "Simulated. For education and research, no advice; simulated results promise nothing."
 
@@ -75,7 +75,13 @@ def round_trips(fills: pd.DataFrame, last_price: float, lot: float) -> pd.DataFr
             trip = _Trip()
     if trip.bought:
         rows.append(trip.row(last_price))
-    return pd.DataFrame(rows, columns=list(TRADE_COLUMNS)).astype(TRADE_COLUMNS)
+    trades = pd.DataFrame(rows, columns=list(TRADE_COLUMNS))
+    for name, kind in TRADE_COLUMNS.items():
+        values = trades[name]
+        trades[name] = (
+            pd.to_datetime(values, utc=True).dt.as_unit("us") if kind is pd.Timestamp else values.astype(kind)
+        )
+    return trades
 
 
 class _Trip:
@@ -92,7 +98,7 @@ class _Trip:
 
     def add(self, fill: object, *, base: str) -> None:
         time, side, qty, price, fee, asset = (
-            getattr(fill, name) for name in ("time", "side", "qty", "price", "fee", "fee_asset")
+            getattr(fill, name) for name in (pd.Timestamp, "side", "qty", "price", "fee", "fee_asset")
         )
         self.entered = self.entered or time
         self.left = time
@@ -179,7 +185,7 @@ def figure(result: Result) -> go.Figure:
     for side, symbol, color in (("buy", "triangle-up", "#16a34a"), ("sell", "triangle-down", "#dc2626")):
         mine = fills[fills["side"] == side]
         marker = {"symbol": symbol, "size": 9, "color": color, "line": {"width": 1, "color": "white"}}
-        fig.add_scatter(x=mine["time"], y=mine["price"], mode="markers", name=side, marker=marker, row=1, col=1)
+        fig.add_scatter(x=mine[pd.Timestamp], y=mine["price"], mode="markers", name=side, marker=marker, row=1, col=1)
     held = equity["close"] / equity["close"].iloc[0] * equity["equity"].iloc[0]
     fig.add_scatter(x=equity.index, y=equity["equity"], name="equity", line={"color": "#2563eb"}, row=2, col=1)
     fig.add_scatter(x=equity.index, y=held, name="buy and hold", line={"color": "#9ca3af", "dash": "dot"}, row=2, col=1)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.research import indicators
 
+Indicator = Callable[[npt.ArrayLike, int], npt.NDArray[np.float64]]
 PRICES = st.lists(st.floats(1, 1_000), min_size=20, max_size=60)
-ONE_SERIES: list[Callable[[object, int], np.ndarray]] = [
+ONE_SERIES: list[Indicator] = [
     indicators.sma,
     indicators.ema,
     indicators.stdev,
@@ -41,7 +43,5 @@ def test_true_range_counts_the_gap_from_the_last_close() -> None:
 
 @pytest.mark.parametrize("function", ONE_SERIES, ids=lambda f: f.__name__)
 @given(prices=PRICES, n=st.integers(2, 9), cut=st.integers(10, 19))
-def test_a_later_bar_never_changes_an_earlier_value(
-    function: Callable[[object, int], np.ndarray], prices: list[float], n: int, cut: int
-) -> None:
+def test_a_later_bar_never_changes_an_earlier_value(function: Indicator, prices: list[float], n: int, cut: int) -> None:
     np.testing.assert_allclose(function(prices[:cut], n), function(prices, n)[:cut], rtol=1e-9, atol=1e-9)
