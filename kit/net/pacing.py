@@ -30,11 +30,14 @@ class Meter:
     flying: int = 0
     """Sent in this window, and no answer yet that would have counted it."""
 
+    def window(self, now: int) -> int:
+        """When the window began that ``now`` lies in."""
+        return now - now % self.budget.window
+
     def at(self, now: int) -> Meter:
-        """This meter, emptied when ``now`` lies in a later window."""
-        began = now - now % self.budget.window
-        if began > self.began:
-            self.began, self.used, self.flying = began, 0, 0
+        """This meter, emptied when ``now`` lies in another window."""
+        if self.window(now) != self.began:
+            self.began, self.used, self.flying = self.window(now), 0, 0
         return self
 
     def until_free(self, cost: int, share: float, now: int) -> int:
@@ -56,10 +59,13 @@ class Ticket:
 
 
 class Pacer:
-    """What one address and one account may ask. Times are µs of the venue's clock.
+    """What one address and one account may ask. Times are µs of our clock.
 
     Budgets whose name says ORDER count orders, one each; the others count request weight.
     """
+
+    skew = 0
+    """The venue's clock minus ours, in µs: its windows run by its clock."""
 
     def __init__(self) -> None:
         self._meters: dict[str, Meter] = {}
@@ -76,19 +82,21 @@ class Pacer:
         sent, used = self._told
         self._meters = {budget.name: Meter(budget) for budget in budgets}
         for meter in self._meters.values():
-            meter.at(sent).used = used.get(meter.budget.name, 0)
+            meter.at(sent + self.skew).used = used.get(meter.budget.name, 0)
 
     def wait(self, weight: int, now: int, *, order: bool = False) -> int:
         """µs until a request of ``weight`` may leave; 0: now."""
         share = 1.0 if order else FOR_READS
-        waits = [meter.until_free(1 if orders else weight, share, now) for meter, orders in self._charged(order)]
+        waits = [
+            meter.until_free(1 if orders else weight, share, now + self.skew) for meter, orders in self._charged(order)
+        ]
         return max([0, self._held[order] - now, *waits])
 
     def send(self, weight: int, now: int, *, order: bool = False) -> Ticket:
         """Note that a request leaves."""
         ticket = Ticket(now, weight, order)
         for meter, orders in self._charged(order):
-            meter.at(now).flying += 1 if orders else weight
+            meter.at(now + self.skew).flying += 1 if orders else weight
         return ticket
 
     def answered(self, ticket: Ticket, used: Mapping[str, int]) -> None:
@@ -96,7 +104,7 @@ class Pacer:
         if used and ticket.sent >= self._told[0]:
             self._told = ticket.sent, {**self._told[1], **used}
         for meter, orders in self._charged(ticket.order):
-            if meter.at(ticket.sent).began > ticket.sent:
+            if meter.window(ticket.sent + self.skew) != meter.began:
                 continue  # the answer tells of a window that is over
             cost = 1 if orders else ticket.weight
             meter.flying = max(0, meter.flying - cost)

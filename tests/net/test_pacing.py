@@ -75,6 +75,14 @@ def test_an_answer_from_a_window_that_is_over_says_nothing_about_this_one() -> N
     assert steered.wait(2, T0 + MINUTE) == 0
 
 
+def test_windows_run_by_the_venues_clock() -> None:
+    steered = pacer()
+    steered.skew = -30 * SECOND
+    steered.answered(steered.send(2, T0 + 31 * SECOND), {WEIGHT: 5999})
+    assert steered.wait(2, T0 + 31 * SECOND) == 59 * SECOND + EDGE
+    assert steered.wait(2, T0 + 90 * SECOND) == 0
+
+
 def test_a_full_order_count_stops_orders_and_nothing_else() -> None:
     steered = pacer()
     steered.answered(steered.send(1, T0, order=True), {WEIGHT: 9, ORDERS: 100})
