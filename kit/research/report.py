@@ -98,7 +98,7 @@ class _Trip:
 
     def add(self, fill: object, *, base: str) -> None:
         time, side, qty, price, fee, asset = (
-            getattr(fill, name) for name in (pd.Timestamp, "side", "qty", "price", "fee", "fee_asset")
+            getattr(fill, name) for name in ("time", "side", "qty", "price", "fee", "fee_asset")
         )
         self.entered = self.entered or time
         self.left = time
@@ -185,7 +185,7 @@ def figure(result: Result) -> go.Figure:
     for side, symbol, color in (("buy", "triangle-up", "#16a34a"), ("sell", "triangle-down", "#dc2626")):
         mine = fills[fills["side"] == side]
         marker = {"symbol": symbol, "size": 9, "color": color, "line": {"width": 1, "color": "white"}}
-        fig.add_scatter(x=mine[pd.Timestamp], y=mine["price"], mode="markers", name=side, marker=marker, row=1, col=1)
+        fig.add_scatter(x=mine["time"], y=mine["price"], mode="markers", name=side, marker=marker, row=1, col=1)
     held = equity["close"] / equity["close"].iloc[0] * equity["equity"].iloc[0]
     fig.add_scatter(x=equity.index, y=equity["equity"], name="equity", line={"color": "#2563eb"}, row=2, col=1)
     fig.add_scatter(x=equity.index, y=held, name="buy and hold", line={"color": "#9ca3af", "dash": "dot"}, row=2, col=1)

@@ -8,11 +8,10 @@ from decimal import Decimal
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from kit.errors import KitError, Refused, UsageError
-from kit.market.candles import next_time
+from kit.market.candles import next_time, open_times
 from kit.market.feed import FeedState
 from kit.model import Instrument, Quote
 from kit.orders.lifecycle import OrderRecord
@@ -126,14 +125,14 @@ class Session:
             raise UsageError(
                 f"{self.live.symbol} {self.live.interval} has no closed bar yet: wait for LIVE and run again"
             )
-        times = _opens(closed)
+        times = open_times(closed)
         self._runner.load(times, {name: closed[name].to_numpy(dtype=np.float64) for name in COLUMNS})
         return int(times[-1])
 
     def _decide_after(self, decided: int) -> int:
         """Decide once on the newest closed bar; bars missed in a gap are history, not decisions."""
         closed = self._closed()
-        if closed.empty or _opens(closed)[-1] <= decided or self.live.state is not FeedState.LIVE:
+        if closed.empty or open_times(closed)[-1] <= decided or self.live.state is not FeedState.LIVE:
             return decided
         last = self._load(closed)
         if len(closed) > self._runner.warm:
@@ -148,10 +147,6 @@ class Session:
         quote = self.live.quote
         value = quote.mid if quote else float(self.live.frame["close"].iloc[-1])
         return self.live.instrument.price(value)
-
-
-def _opens(candles: pd.DataFrame) -> npt.NDArray[np.int64]:
-    return pd.DatetimeIndex(candles.index).as_unit("us").asi8
 
 
 def run(strategy: Strategy, broker: Broker, live: Live) -> Session:
