@@ -39,6 +39,8 @@ class Runtime:
         self._running: dict[tuple[str, str], Closable] = {}
         self.cell_intent: Callable[[], Intent | None] = lambda: None
         """Set by the notebook room: the intent of the order call being made now, None outside a cell."""
+        self.intent_refused: Callable[[Intent], None] = lambda intent: None
+        """Set by the notebook room, told by a broker: the order of an intent was turned away before it was written."""
 
     def find(self, kind: type[C], name: str) -> C | None:
         """The running thing of that name, if any."""

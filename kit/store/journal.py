@@ -40,6 +40,7 @@ MIGRATIONS: Sequence[str] = (
         body TEXT NOT NULL
     );
     CREATE UNIQUE INDEX one_order_an_intent ON entries (client_id) WHERE kind = 'intended';
+    CREATE INDEX entries_of_an_order ON entries (client_id, seq);
     CREATE TABLE marks (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         time INTEGER NOT NULL,
@@ -144,6 +145,14 @@ class Journal:
             self._disown()
             raise
 
+    @classmethod
+    def in_memory(cls, cash: Mapping[str, Decimal], *, kind: str = "backtest", fees: Fees = Fees()) -> Journal:  # noqa: B008 - frozen
+        """A journal that ends with its process, opened with ``cash``; the first asset is the quote."""
+        journal = cls(":memory:")
+        quote = next(iter(cash), "")
+        journal.terms = Terms(kind=kind, venue="", environment="", quote=quote, cash=dict(cash), fees=fees, created=0)
+        return journal
+
     # -- what is written
 
     def intend(self, entry: Intended, instrument: Instrument) -> None:
@@ -169,6 +178,11 @@ class Journal:
         """Every entry in the order it was written."""
         for kind, body in self._read("SELECT kind, body FROM entries ORDER BY seq"):
             yield _DECODERS[str(kind)].decode(str(body))
+
+    def history(self, client_id: str) -> list[Entry]:
+        """What was meant, sent and heard of one order."""
+        rows = self._read("SELECT kind, body FROM entries WHERE client_id = ? ORDER BY seq", (client_id,))
+        return [_DECODERS[str(kind)].decode(str(body)) for kind, body in rows]
 
     def orders(self) -> list[OrderRecord]:
         """Every order as the entries leave it, in the order of their intents."""
@@ -285,7 +299,10 @@ class Journal:
 
     def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         with self._lock, _damage(self.path):
-            return self._db.execute(sql, values).fetchall()
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
+                raise StoreError(f"the journal {self.path or 'in memory'} could not be read ({error})") from error
 
     def _write(self, statements: Sequence[Statement], *, durable: bool = False) -> None:
         """Execute the statements as one transaction, on the disk when ``durable``."""
@@ -329,18 +346,15 @@ class Journal:
             self._db.execute("PRAGMA query_only=ON")
 
 
-def fold(records: dict[str, OrderRecord], entry: Entry) -> OrderRecord:
-    """Apply one entry to the orders it is about; the record it changed."""
+def fold(records: dict[str, OrderRecord], entry: Entry) -> bool:
+    """Apply one entry to the order it is about; False when it says nothing new."""
     if isinstance(entry, Intended):
-        record = OrderRecord(client_id=entry.client_id, request=entry.request, created=entry.time)
-        records[entry.client_id] = record
-        return record
+        records[entry.client_id] = OrderRecord(client_id=entry.client_id, request=entry.request, created=entry.time)
+        return True
     record = records[entry.client_id]
     if isinstance(entry, Reported):
-        record.apply(entry.report)
-    else:
-        record.unanswered(entry.reason, entry.time)
-    return record
+        return record.apply(entry.report)
+    return record.unanswered(entry.reason, entry.time)
 
 
 def set_aside(path: Path, now: int) -> Path | None:

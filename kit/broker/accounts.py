@@ -1,0 +1,291 @@
+"""Opening accounts: ``kit.paper`` and ``kit.live``. An account is a journal with a name, owned by one process."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from kit.broker.broker import Amount, Broker
+from kit.broker.desk import Desk
+from kit.broker.live import LiveGateway, forbid_real_money
+from kit.broker.paper import PaperGateway, PaperVenue
+from kit.broker.reconcile import Follower, reconcile
+from kit.clock import SECOND, VenueClock
+from kit.errors import AccountMismatch, MissingKey, Unreached, UsageError
+from kit.market.feed import FeedState, Picture
+from kit.model import Fees, Instrument, Quote
+from kit.net import keys
+from kit.orders.risk import Limits
+from kit.orders.rules import parse_amount, plain
+from kit.runtime import home, runtime
+from kit.store.journal import Journal, Terms, set_aside
+
+if TYPE_CHECKING:
+    from kit.net.live import Live
+    from kit.venue import Venue
+
+QUOTE = "USDT"
+CASH = Decimal(10_000)
+FIRST_SESSION = "default"
+LONGEST_NAME = 80
+OPENING = 5.0
+"""Seconds an order waits for the live frame that it had to open."""
+
+Cash = Amount | Mapping[str, Amount]
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+class Markets:
+    """A venue's instruments and live frames, opened as orders need them."""
+
+    def __init__(self, venue: Venue) -> None:
+        self._venue = venue
+        self._followed: dict[str, Live] = {}
+
+    def instrument(self, symbol: str) -> Instrument:
+        return self._venue.instrument(symbol)
+
+    def live(self, symbol: str) -> Live:
+        """The live frame of an instrument, opened when there is none."""
+        live = self._venue.live(symbol)
+        self._followed[symbol] = live
+        return live
+
+    def picture(self, symbol: str) -> Picture:
+        """The picture now; one that is only beginning gets a few seconds to become LIVE."""
+        live = self.live(symbol)
+        if live.state in (FeedState.IDLE, FeedState.CONNECTING, FeedState.SYNCING):
+            live.ready(OPENING)
+        return Picture(live.state, live.age, live.quote)
+
+    def quote(self, symbol: str) -> Quote | None:
+        """The last quote of an instrument that is followed already."""
+        live = self._followed.get(symbol)
+        return live.quote if live else None
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What a caller asked for; None: not said."""
+
+    kind: str
+    name: str
+    venue: Venue
+    options: tuple[object, ...]
+    cash: Mapping[str, Decimal] | None = None
+    fees: Fees | None = None
+    session: str | None = None
+    reset: bool = False
+
+
+def paper(
+    venue: Venue,
+    *,
+    cash: Cash | None = None,
+    account: str | None = None,
+    reset: bool = False,
+    fees: Fees | None = None,
+    latency: float = 0.05,
+    session: str | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+) -> Broker:
+    """A paper account on a venue's live market: simulated fills, and everything else as on a live account.
+
+    It survives the process: orders, fills and money are in its journal, and open orders go on. Called again it
+    is the same broker. ``cash`` (default 10,000 USDT; or {asset: amount}) and ``fees`` count when the account is
+    new: others for one that exists raise AccountMismatch, and ``reset=True`` puts the old journal aside and
+    begins anew. ``account`` defaults to the notebook's name, else ``paper``. ``latency`` is the mean of each way in
+    seconds, drawn from ``seed``. ``session`` is a label that only you change (at first ``default``): in a new session
+    every cell and key means new orders.
+
+    Raises AccountBusy when another process owns the account, StoreError when its file can't be used.
+    """
+    if not 0 <= latency <= 60:
+        raise UsageError(f"latency={latency!r}: seconds each way, from 0 to 60")
+    limits = limits or Limits()
+    name = _checked_name(account) if account else _notebook_name() or "paper"
+    said = None if cash is None else _amounts(cash)
+    wish = _Wish("paper", name, venue, (latency, limits, seed), said, fees, session, reset)
+
+    def terms() -> Terms:
+        return _terms(wish, said or {QUOTE: CASH}, fees or Fees())
+
+    def build(journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
+        markets, clock = Markets(venue), _measured_clock(venue)
+        simulated = PaperVenue(opened.fees, latency=round(latency * SECOND), seed=seed)
+        gateway = PaperGateway(simulated, markets.live, clock, name)
+        undo.callback(gateway.close)
+        desk = Desk(
+            name,
+            journal.get("session") or FIRST_SESSION,
+            journal,
+            gateway,
+            clock,
+            instruments=markets.instrument,
+            picture=markets.picture,
+            limits=limits,
+            lost_after=0,
+        )
+        gateway.budget = desk.reserved
+        reconcile(desk)
+        gateway.restore((journal.instruments[r.request.symbol], r) for r in desk.records.values())
+        return Broker(desk, opened, markets, clock, [gateway, journal])
+
+    return _opened(wish, terms, build)
+
+
+def live(
+    venue: Venue, *, account: str | None = None, session: str | None = None, limits: Limits | None = None
+) -> Broker:
+    """A live account: orders go to the venue itself, which for now is the sandbox, a testnet or demo mode only.
+
+    ``account`` names the journal, by default after the notebook and the environment; ``session`` as in ``kit.paper``.
+    For education and research; no advice, and results there promise nothing anywhere else.
+
+    Raises LiveForbidden for any other host, MissingKey without a key (it says how to give one), AccountBusy.
+    """
+    forbid_real_money(venue.hosts, venue.codec)
+    environment = venue.environment.lower()
+    if venue.rest.key is None:
+        raise MissingKey(
+            f"a live account at {venue.name} {environment} needs an API key; nothing was opened: "
+            f"{keys.advice(venue.name, environment)}"
+        )
+    limits = limits or Limits()
+    name = _checked_name(account) if account else f"{_notebook_name()}-{environment}".strip("-")
+    wish = _Wish("live", name, venue, (limits,), session=session)
+
+    def terms() -> Terms:
+        held = {b.asset: b.total for b in venue.rest.do(venue.codec.balances()) if b.total}
+        return _terms(wish, held, Fees())
+
+    def build(journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
+        markets, clock = Markets(venue), _measured_clock(venue)
+        desk = Desk(
+            name,
+            journal.get("session") or FIRST_SESSION,
+            journal,
+            LiveGateway(venue.rest, venue.codec),
+            clock,
+            instruments=markets.instrument,
+            picture=markets.picture,
+            limits=limits,
+        )
+        try:
+            reconcile(desk)
+        except Unreached as error:
+            desk.unreconciled = str(error)
+        return Broker(desk, opened, markets, clock, [Follower(desk), journal])
+
+    return _opened(wish, terms, build)
+
+
+def path_of(account: str) -> Path:
+    """Where an account's journal is."""
+    return home() / "accounts" / f"{account}.sqlite"
+
+
+def _opened(wish: _Wish, terms: Callable[[], Terms], build: Callable[[Journal, Terms, ExitStack], Broker]) -> Broker:
+    """The running broker of that account if it is what was asked for, else one opened now."""
+    running = runtime.find(Broker, wish.name)
+    if running is not None:
+        if not wish.reset:
+            _refuse_other_terms(running.terms, wish)
+        if wish.reset or running.opened_with != (wish.venue, *wish.options):
+            running.close()
+    broker = runtime.get(Broker, wish.name, lambda: _open(wish, terms, build))
+    if wish.session is not None and wish.session != broker.session:
+        broker.desk.journal.set("session", wish.session, durable=True)
+        broker.desk.session = wish.session
+    return broker
+
+
+def _open(wish: _Wish, terms: Callable[[], Terms], build: Callable[[Journal, Terms, ExitStack], Broker]) -> Broker:
+    """Open the journal, begin it if it is new, and put a broker on it; closed again if anything fails."""
+    path = path_of(wish.name)
+    if wish.reset:
+        set_aside(path, _measured_clock(wish.venue).now())
+    with ExitStack() as undo:
+        journal = Journal(path)
+        undo.callback(journal.close)
+        opened = journal.terms
+        if opened is None:
+            opened = journal.terms = terms()
+        _refuse_other_terms(opened, wish)
+        broker = build(journal, opened, undo)
+        broker.opened_with = (wish.venue, *wish.options)
+        undo.pop_all()
+    return broker
+
+
+def _terms(wish: _Wish, cash: Mapping[str, Decimal], fees: Fees) -> Terms:
+    return Terms(
+        kind=wish.kind,
+        venue=wish.venue.name,
+        environment=wish.venue.environment,
+        quote=QUOTE if QUOTE in cash else next(iter(cash), QUOTE),
+        cash=dict(cash),
+        fees=fees,
+        created=_measured_clock(wish.venue).now(),
+    )
+
+
+def _refuse_other_terms(opened: Terms, wish: _Wish) -> None:
+    """An account is what it was opened as; AccountMismatch names what differs and the ways on."""
+    asked: dict[str, tuple[object, object]] = {
+        "kind": (opened.kind, wish.kind),
+        "venue": (f"{opened.venue} {opened.environment}", f"{wish.venue.name} {wish.venue.environment}"),
+        "cash": (opened.cash, opened.cash if wish.cash is None else dict(wish.cash)),
+        "fees": (opened.fees, wish.fees or opened.fees),
+    }
+    for name, (was, now) in asked.items():
+        if was != now:
+            way = "reset=True puts its journal aside and begins anew, " if wish.kind == "paper" else ""
+            raise AccountMismatch(
+                f"account {wish.name!r} was opened with {name} {_told(was)}, not {_told(now)}; nothing was changed. "
+                f"Leave {name} as it was, or: {way}account='…' opens another account beside it"
+            )
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return " + ".join(f"{plain(amount)} {asset}" for asset, amount in value.items())
+    return str(value)
+
+
+def _measured_clock(venue: Venue) -> VenueClock:
+    """The venue's clock: fills and trades are compared in its time."""
+    if venue.rest.clock.offset is None:
+        venue.rest.sync()
+    return venue.rest.clock
+
+
+def _amounts(cash: Cash) -> dict[str, Decimal]:
+    """``cash`` as exact amounts by asset; BadOrder for what is no amount, UsageError when there is none."""
+    given = cash if isinstance(cash, Mapping) else {QUOTE: cash}
+    if not given:
+        raise UsageError("cash={} opens an account that can't do anything: give an amount, or {asset: amount}")
+    return {asset.upper(): parse_amount(f"cash of {asset}", amount) for asset, amount in given.items()}
+
+
+def _checked_name(account: str) -> str:
+    if _NOT_IN_NAMES.search(account) or len(account) > LONGEST_NAME:
+        raise UsageError(
+            f"account={account!r}: an account's name is up to {LONGEST_NAME} letters, digits, - and _ (it names a file)"
+        )
+    return account
+
+
+def _notebook_name() -> str:
+    """The notebook's name as Jupyter's server tells it (JPY_SESSION_NAME holds its path); empty elsewhere."""
+    told = os.environ.get("JPY_SESSION_NAME", "")
+    stem = PurePosixPath(told.replace("\\", "/")).stem
+    return _NOT_IN_NAMES.sub("-", stem).strip("-")[:LONGEST_NAME]

@@ -1,0 +1,406 @@
+"""The user's face of an account: buy, sell, cancel, amend, and what became of it as DataFrames."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import pandas as pd
+
+from kit.broker import frames
+from kit.broker.desk import Desk, describe
+from kit.broker.order import Order
+from kit.broker.reconcile import reconcile
+from kit.clock import Clock
+from kit.errors import BadOrder, JournalUnwritable, KitError, OutcomeUnknown, UnknownName, UsageError
+from kit.model import Fill, Instrument, OrderRequest, OrderStatus, OrderType, Quote, Report, Side, TimeInForce
+from kit.orders.ids import Intent
+from kit.orders.lifecycle import OrderRecord
+from kit.orders.rules import parse_amount, plain
+from kit.runtime import Closable, runtime
+from kit.store.journal import Mark, Terms
+
+Named = TypeVar("Named", bound=StrEnum)
+Amount = int | float | str | Decimal
+"""What a person may type as a price or a quantity; a float means its shortest repr."""
+
+
+class Markets(Protocol):
+    """Where instruments and their prices come from."""
+
+    def instrument(self, symbol: str) -> Instrument: ...
+    def quote(self, symbol: str) -> Quote | None:
+        """The last quote known here; None when nothing is followed. Never asks a venue."""
+        ...
+
+
+class Broker:
+    """One account at one venue, paper or live. ``kit.paper`` and ``kit.live`` open one.
+
+    Amounts may be int, float, str or Decimal. Safe to use from any thread.
+    """
+
+    def __init__(self, desk: Desk, terms: Terms, markets: Markets, clock: Clock, closing: list[Closable]) -> None:
+        self.desk, self.terms = desk, terms
+        self._markets, self._clock, self._closing = markets, clock, closing
+        self.opened_with: tuple[object, ...] = ()
+        """What it was asked to be, so that a cell that asks again finds it."""
+        self._last_prices = {fill.symbol: fill.price for fill in self._executions()}
+        self._closed = False
+        self._unwatch = desk.watch(self._mark)
+
+    # -- who
+
+    @property
+    def account(self) -> str:
+        """The account's name: its journal is ``accounts/<name>.sqlite`` in the kit's data folder."""
+        return self.desk.account_name
+
+    @property
+    def session(self) -> str:
+        """The label that tells one day's cells from the next; part of every order's identity."""
+        return self.desk.session
+
+    @property
+    def environment(self) -> str:
+        """SANDBOX, DATA, TESTNET, DEMO or LIVE: where prices, and a live account's orders, come from."""
+        return self.terms.environment
+
+    # -- orders
+
+    def buy(
+        self,
+        symbol: str,
+        qty: Amount,
+        *,
+        price: Amount | None = None,
+        stop: Amount | None = None,
+        type: OrderType | str | None = None,  # noqa: A002 - what it is called everywhere
+        tif: TimeInForce | str = TimeInForce.GTC,
+        post_only: bool = False,
+        key: str | None = None,
+        again: bool = False,
+    ) -> Order:
+        """Buy ``qty`` of the base asset: at market, with a limit ``price``, after a ``stop``, or both.
+
+        The same intent finds the same order. ``key`` names the intent; without it a notebook's cell and
+        call are the intent, and in plain Python every call is a new one. ``again=True`` means one more.
+
+        Raises BadOrder, UnknownName, IntentExpired (the call is wrong), StalePicture, RiskRefused, Halted (not
+        now), JournalUnwritable (the disk): nothing was sent. What the venue refuses is a ``rejected`` order.
+        """
+        request = self._request(Side.BUY, symbol, qty, price=price, stop=stop, kind=type, tif=tif, post_only=post_only)
+        return self._place(request, key, again=again)
+
+    def sell(
+        self,
+        symbol: str,
+        qty: Amount,
+        *,
+        price: Amount | None = None,
+        stop: Amount | None = None,
+        type: OrderType | str | None = None,  # noqa: A002 - the same
+        tif: TimeInForce | str = TimeInForce.GTC,
+        post_only: bool = False,
+        key: str | None = None,
+        again: bool = False,
+    ) -> Order:
+        """Sell ``qty`` of the base asset; everything else as in ``buy``."""
+        request = self._request(Side.SELL, symbol, qty, price=price, stop=stop, kind=type, tif=tif, post_only=post_only)
+        return self._place(request, key, again=again)
+
+    def cancel(self, order: Order | str) -> Order:
+        """Cancel an order, by itself or by its id. One that is over stays as it is.
+
+        Raises UnknownName, or OutcomeUnknown when the venue did not answer.
+        """
+        found = self.order(order)
+        self.desk.cancel(found.id)
+        return found
+
+    def cancel_all(self, symbol: str | None = None) -> list[Order]:
+        """Cancel every open order, or those of one instrument; what became of each."""
+        wanted = None if symbol is None else self._markets.instrument(symbol).symbol
+        open_orders = [r for r in self.desk.open_orders if wanted in (None, r.request.symbol)]
+        for record in open_orders:
+            with suppress(OutcomeUnknown):  # the next one is to be cancelled all the same; the status shows it
+                self.desk.cancel(record.client_id)
+        return [self._order(record) for record in open_orders]
+
+    def amend(self, order: Order | str, *, qty: Amount | None = None, price: Amount | None = None) -> Order:
+        """Replace an open order by one with another total quantity or limit price; the new order.
+
+        Cancel, then place what is left of the total: never more, whatever filled meanwhile. When the order is over
+        before the cancel arrives nothing is placed, and the note of the order returned says so. What was amended
+        before is amended further; the same amendment again changes nothing.
+        """
+        chain = self._chain(self.order(order).id)
+        latest, before = chain[-1], sum((record.filled for record in chain[:-1]), Decimal(0))
+        total = before + latest.request.qty if qty is None else parse_amount("qty", qty)
+        wanted = latest.request.price if price is None else parse_amount("price", price)
+        if (total, wanted) == (before + latest.request.qty, latest.request.price):
+            return self._order(latest, rerun=True, note="it stands as asked already: nothing was changed")
+        if latest.status.final:
+            return self._order(latest, note=f"it was {latest.status} already: nothing to amend")
+        if latest.request.price is None and wanted is not None:
+            raise BadOrder(f"{describe(latest.request)} has no limit price to amend; cancel it and place another")
+        return self._replace(latest, total - before, wanted)
+
+    def order(self, order: Order | str) -> Order:
+        """The order of that id; UnknownName when the account has none."""
+        return self._order(self.desk.order(order.id if isinstance(order, Order) else order))
+
+    def halt(self, reason: str = "by hand") -> list[Order]:
+        """The kill switch: no order leaves this account any more, and the open ones are cancelled; those.
+
+        The flag is in the journal, so it holds for every process and after a restart, until ``resume``.
+        """
+        self.desk.journal.halt(reason)
+        return self.cancel_all()
+
+    def resume(self) -> None:
+        """Let orders leave again."""
+        self.desk.journal.resume()
+
+    @property
+    def halted(self) -> str:
+        """Why the account is halted; empty when it is not."""
+        return self.desk.journal.halted
+
+    def reconcile(self) -> pd.DataFrame:
+        """Ask the venue for everything that is open or unknown and take its word; what else differs, with a verdict.
+
+        Raises Unreached when the venue can't be asked: nothing is changed then.
+        """
+        differences = reconcile(self.desk)
+        rows = [(d.kind, d.name, d.ours, d.venue, d.verdict) for d in differences]
+        return frames.frame(frames.DIFFERENCES, rows, self._attrs)
+
+    # -- what became of it
+
+    @property
+    def orders(self) -> pd.DataFrame:
+        """Every order, oldest first; ``intent`` is what made it that order."""
+        return frames.orders(self.desk, self._attrs)
+
+    @property
+    def fills(self) -> pd.DataFrame:
+        """Every execution, by time; ``order`` is the order's id."""
+        return frames.fills(self._executions(), self._attrs)
+
+    @property
+    def positions(self) -> pd.DataFrame:
+        """What was bought and not sold again, at average cost, in the quote asset."""
+        return frames.positions(self.desk, self._prices(), self._attrs)
+
+    @property
+    def balances(self) -> pd.DataFrame:
+        """What the account holds: free, locked in open orders, total."""
+        return frames.balances(self.desk, self._attrs)
+
+    @property
+    def equity(self) -> pd.DataFrame:
+        """The account's worth in its quote asset at the start, after every fill and now, indexed by ``time``.
+
+        Assets without a known price are not in it: ``attrs["unpriced"]`` names them.
+        """
+        start = Mark(self.terms.created, *self._opening())
+        worth, cash, unpriced = self._worth(self._prices())
+        marks = [start, *self.desk.journal.marks(), Mark(self._clock.now(), worth, cash)]
+        return frames.equity(marks, {**self._attrs, "unpriced": unpriced})
+
+    @property
+    def cash(self) -> Decimal:
+        """What is free of the quote asset."""
+        with self.desk.changed:
+            return self.desk.account.free(self.terms.quote)
+
+    def close(self) -> None:
+        """End this process's part of the account; orders and money stay in its journal. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._unwatch()
+        for part in self._closing:
+            part.close()
+        runtime.forget(self)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def __repr__(self) -> str:
+        unkeyed = sum(intent.parts[:1] == ("once",) for intent in list(self.desk.intents.values()))
+        parts = [
+            f"{self.terms.kind} account {self.account!r} on {self.terms.venue} · {self.environment}",
+            f"{plain(self.cash) if self.cash else 0} {self.terms.quote} free",
+            f"{len(self.desk.open_orders)} open of {len(self.desk.records)} orders",
+        ]
+        parts += [f"{unkeyed} placed without a key"] if unkeyed else []
+        parts += [f"HALTED: {self.halted}"] if not self._closed and self.halted else []
+        parts += [f"unreconciled: {self.desk.unreconciled}"] if self.desk.unreconciled else []
+        return f"<{', '.join(parts)}{', closed' if self._closed else ''}>"
+
+    # -- inside
+
+    def _request(
+        self,
+        side: Side,
+        symbol: str,
+        qty: Amount,
+        *,
+        price: Amount | None,
+        stop: Amount | None,
+        kind: OrderType | str | None,
+        tif: TimeInForce | str,
+        post_only: bool,
+    ) -> OrderRequest:
+        if self._closed:
+            raise UsageError(
+                f"this broker of account {self.account!r} is closed; kit.{self.terms.kind}(…) opens it again"
+            )
+        return OrderRequest(
+            symbol=self._markets.instrument(symbol).symbol,
+            side=side,
+            type=_order_type(kind, price, stop),
+            qty=parse_amount("qty", qty),
+            price=None if price is None else parse_amount("price", price),
+            stop=None if stop is None else parse_amount("stop", stop),
+            tif=_named("time in force", tif, TimeInForce),
+            post_only=post_only,
+        )
+
+    def _place(self, request: OrderRequest, key: str | None, *, again: bool) -> Order:
+        intent = self._intent(key, again=again)
+        known = self.desk.known(intent, request)
+        if known is not None:
+            return self._order(known, rerun=True, note=_same(known, request))
+        try:
+            record = self.desk.place(request, intent)
+        except KitError:
+            if self.desk.client_id(intent) not in self.desk.records:
+                runtime.intent_refused(intent)
+            raise
+        note = f"one more of the same intent: number {intent.again + 1}" if intent.again else ""
+        return self._order(record, note=note)
+
+    def _intent(self, key: object, *, again: bool) -> Intent:
+        if key is not None and not (isinstance(key, str) and key):
+            raise UsageError(f"key={key!r}: a key is a text that names what is meant; nothing was sent")
+        intent = Intent.keyed(str(key)) if key else (runtime.cell_intent() or Intent.once())
+        if not again:
+            return intent
+        return Intent(intent.parts, self.desk.times_placed(intent), intent.implicit)
+
+    def _replace(self, record: OrderRecord, total: Decimal, price: Decimal | None) -> Order:
+        """Cancel ``record`` and place what is left of ``total``, if the cancel won the race."""
+        if total > record.filled:
+            self.desk.vet(_amended(record, total - record.filled, price))
+        self.desk.cancel(record.client_id)
+        left = total - record.filled
+        if record.status is not OrderStatus.CANCELED:
+            return self._order(record, note=f"it was {record.status} before the cancel: nothing was amended")
+        if left <= 0:
+            return self._order(
+                record, note=f"{plain(record.filled)} had filled already: cancelled, nothing left to place"
+            )
+        intent = Intent(("amend", record.client_id))
+        try:
+            replacement = self.desk.place(_amended(record, left, price), intent, replaces=record.client_id)
+        except KitError as error:
+            error.add_note(f"{record.client_id}, which was to be amended, is cancelled; nothing stands in its place")
+            raise
+        return self._order(replacement)
+
+    def _chain(self, client_id: str) -> list[OrderRecord]:
+        """An order and what it was amended to, in turn."""
+        replaced = {entry.replaces: entry.client_id for entry in list(self.desk.intents.values()) if entry.replaces}
+        chain = [self.desk.order(client_id)]
+        while chain[-1].client_id in replaced:
+            chain.append(self.desk.order(replaced[chain[-1].client_id]))
+        return chain
+
+    def _order(self, record: OrderRecord, *, rerun: bool = False, note: str = "") -> Order:
+        label = f"{self.terms.kind} on {self.environment}"
+        return Order(self.desk, record, label=label, rerun=rerun, note=note, quote=self._markets.quote)
+
+    @property
+    def _attrs(self) -> dict[str, Any]:
+        """What every frame says of where it comes from."""
+        terms = self.terms
+        return {
+            "account": self.account,
+            "kind": terms.kind,
+            "venue": terms.venue,
+            "environment": terms.environment,
+            "quote": terms.quote,
+        }
+
+    # -- worth
+
+    def _executions(self) -> list[Fill]:
+        fills = [fill for record in list(self.desk.records.values()) for fill in list(record.fills)]
+        return sorted(fills, key=lambda fill: fill.time)
+
+    def _prices(self) -> dict[str, Decimal]:
+        """Prices of every instrument traded: the quote's mid where one is followed, else that of the last fill."""
+        prices = dict(self._last_prices)
+        for symbol in prices:
+            quote = self._markets.quote(symbol)
+            if quote is not None:
+                prices[symbol] = Decimal(repr(quote.mid))
+        return prices
+
+    def _worth(self, prices: dict[str, Decimal]) -> tuple[Decimal, Decimal, list[str]]:
+        """Equity and total cash in the quote asset, and the assets that have no price."""
+        quote = self.terms.quote
+        with self.desk.changed:
+            held = {asset: balance.total for asset, balance in self.desk.account.balances().items() if balance.total}
+        rates = {asset: prices.get(f"{asset}/{quote}") for asset in held} | {quote: Decimal(1)}
+        worth = sum((total * (rates[asset] or 0) for asset, total in held.items()), Decimal(0))
+        return worth, held.get(quote, Decimal(0)), [asset for asset in held if rates[asset] is None]
+
+    def _opening(self) -> tuple[Decimal, Decimal]:
+        cash = self.terms.cash.get(self.terms.quote, Decimal(0))
+        return cash, cash
+
+    def _mark(self, record: OrderRecord, report: Report) -> None:
+        """Write down what the account is worth after a fill."""
+        if report.fill is None:
+            return
+        self._last_prices[report.fill.symbol] = report.fill.price
+        worth, cash, _ = self._worth(self._prices() | {report.fill.symbol: report.fill.price})
+        with suppress(JournalUnwritable):  # a missing point on a curve stops no fill
+            self.desk.journal.mark(Mark(report.fill.time, worth, cash))
+
+
+def _amended(record: OrderRecord, qty: Decimal, price: Decimal | None) -> OrderRequest:
+    """The order's request with another quantity and price; a stop that has triggered is a limit by now."""
+    if not record.triggered:
+        return msgspec.structs.replace(record.request, qty=qty, price=price)
+    return msgspec.structs.replace(record.request, qty=qty, price=price, stop=None, type=OrderType.LIMIT)
+
+
+def _order_type(given: OrderType | str | None, price: Amount | None, stop: Amount | None) -> OrderType:
+    """The type the prices imply; one that is given must be known, and ``OrderRequest`` holds it to the prices."""
+    if given is not None:
+        return _named("order type", given, OrderType)
+    if stop is not None:
+        return OrderType.STOP if price is None else OrderType.STOP_LIMIT
+    return OrderType.MARKET if price is None else OrderType.LIMIT
+
+
+def _named(kind: str, value: object, names: type[Named]) -> Named:
+    try:
+        return names(str(value).lower())
+    except ValueError:
+        raise UnknownName(kind, value, [str(name) for name in names]) from None
+
+
+def _same(record: OrderRecord, request: OrderRequest) -> str:
+    at = pd.Timestamp(record.created, unit="us", tz="UTC").strftime("%Y-%m-%d %H:%M:%S UTC")
+    asked = "" if request == record.request else f" (asked now: {describe(request)})"
+    return f"the same order, placed {at}{asked}: nothing new was sent; again=True places one more"

@@ -1,0 +1,113 @@
+"""The live gateway: orders to a venue over REST, and the guard in front of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from ipaddress import ip_address
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
+from kit.broker.reconcile import told
+from kit.errors import DataError, KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
+from kit.model import Balance, Instrument, OrderRequest, OrderState, Report
+from kit.venues.base import Call, Codec, Hosts
+
+T = TypeVar("T")
+
+NO_SUCH_ORDER = -2013
+"""Binance: no order with this id (errors.md)."""
+PLAY_MONEY = ("testnet", "demo")
+"""Environments whose money is not real."""
+
+
+class Rest(Protocol):
+    """Whoever makes REST exchanges."""
+
+    def do(self, call: Call[T]) -> T: ...
+
+
+class LiveGateway:
+    """A venue's orders over REST. Reports beyond the answers come from asking (``reconcile.Follower``)."""
+
+    def __init__(self, rest: Rest, codec: Codec) -> None:
+        self._rest, self._codec = rest, codec
+
+    def listen(self, listener: object) -> None:
+        """Nothing comes by itself here: whoever wants news asks."""
+
+    def submit(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Outcome:
+        return self._write(self._codec.order(instrument, request, client_id))
+
+    def cancel(self, instrument: Instrument, client_id: str) -> Outcome:
+        """A cancelled order's last fills are not in the answer to the cancel, so they are asked for."""
+        outcome = self._write(self._codec.cancel(instrument, client_id))
+        if not isinstance(outcome, Accepted):
+            return outcome
+        try:
+            state = self.query(instrument, client_id)
+        except KitError as error:
+            return Unknown(f"cancelled, but what it had filled could not be read yet: {error}")
+        return Accepted(told(client_id, state)) if state else outcome
+
+    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
+        """The order with its fills; raises Unreached while the venue does not show all of them."""
+        try:
+            state = self._rest.do(self._codec.query(instrument, client_id))
+        except VenueRefused as error:
+            if error.code == NO_SUCH_ORDER:
+                return None
+            raise
+        if not state.filled:
+            return state
+        fills = self._rest.do(self._codec.fills(instrument, venue_order_id=state.venue_id, from_id=None))
+        if sum((fill.qty for fill in fills), Decimal(0)) != state.filled:
+            raise VenueUnreachable(f"the venue does not show all fills of {client_id} yet; it is asked again")
+        return msgspec.structs.replace(state, fills=tuple(fills))
+
+    def open_orders(self) -> list[OrderState]:
+        return self._rest.do(self._codec.open_orders(None))
+
+    def balances(self) -> list[Balance]:
+        return self._rest.do(self._codec.balances())
+
+    def close(self) -> None:
+        """The REST connections are the venue's."""
+
+    def _write(self, call: Call[list[Report]]) -> Outcome:
+        try:
+            reports = self._rest.do(call)
+        except (OutcomeUnknown, DataError) as error:
+            return Unknown(str(error))
+        except Unreached as error:
+            return Refused(f"it did not reach the venue: {error}")
+        except VenueRefused as error:
+            return Refused(str(error), error.code)
+        except KitError as error:
+            return Refused(str(error))
+        return Accepted(reports)
+
+
+def forbid_real_money(hosts: Hosts, codec: Codec) -> None:
+    """Raise LiveForbidden unless the addresses themselves are the sandbox's, a testnet's or a demo mode's."""
+    allowed = {_host(h.rest) for name, h in codec.environments.items() if name in PLAY_MONEY and not h.real_money}
+    host = _host(hosts.rest)
+    if not hosts.real_money and (_is_loopback(host) or host in allowed):
+        return
+    raise LiveForbidden(
+        f"kit.live() does not trade at {host}: until its live guard exists it reaches the sandbox, testnet "
+        "and demo mode only, so no real money is moved. Use kit.paper(venue), or kit.connect(…, environment='testnet')"
+    )
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").casefold()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

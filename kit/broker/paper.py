@@ -1,0 +1,388 @@
+"""The paper venue: orders travel, meet the live market in the fill simulator, and answers travel back.
+
+It stands behind the same seam as a real venue, so ids, risk, journal and reconciliation are not
+bypassed. An order reaches the market ``latency`` after it was sent and meets the first picture that
+is proven current after its arrival (design law 5).
+
+The journal is this venue's memory. What it holds as open is put back after a restart and goes on from
+the picture of the moment: what the market did while no process ran fills nothing. An intent
+without an answer was still on its way when the process died, so it never arrived.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from random import Random
+from typing import Protocol
+
+import msgspec
+
+from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
+from kit.clock import SECOND, Clock
+from kit.errors import BookUnsynced, VenueUnreachable
+from kit.market.feed import FeedState
+from kit.model import (
+    Balance,
+    Fees,
+    Instrument,
+    OrderRequest,
+    OrderState,
+    OrderStatus,
+    Quote,
+    Report,
+    ReportKind,
+    Side,
+    Trade,
+)
+from kit.orders.lifecycle import OrderRecord
+from kit.orders.matching import Depth, Simulator
+
+PROBE = 0.2
+"""Seconds between two looks at a quiet feed while an order waits to be matched."""
+
+
+@dataclass(order=True)
+class _Parcel:
+    """An order or a cancel on its way to the market."""
+
+    arrival: int
+    number: int
+    client_id: str = field(compare=False)
+    request: OrderRequest | None = field(compare=False)
+    budget: Decimal | None = field(compare=False, default=None)
+
+
+@dataclass(order=True)
+class Answer:
+    """What the venue says, on its way back: to the call that waits for it, or to nobody in particular."""
+
+    due: int
+    number: int
+    reports: list[Report] = field(compare=False)
+    call: tuple[str, str] | None = field(compare=False, default=None)
+
+
+class PaperVenue:
+    """A simulated venue with one account. Pure: it is told what time it is (µs) and what the market shows.
+
+    ``latency`` (µs) is the mean of each way; each journey takes between half and one and a half of it,
+    drawn from ``seed``, and nothing overtakes on the way back.
+    """
+
+    def __init__(
+        self,
+        fees: Fees,
+        *,
+        latency: int,
+        seed: int,
+    ) -> None:
+        self._fees, self._latency = fees, latency
+        self._random = Random(seed)  # noqa: S311 - a latency draw, no secret
+        self._ids = itertools.count(1)
+        self._numbers = itertools.count()
+        self._simulators: dict[str, Simulator] = {}
+        self._way: dict[str, list[_Parcel]] = {}
+        self._back: list[Answer] = []
+        self._last_due = 0
+
+    def send(
+        self, instrument: Instrument, request: OrderRequest, client_id: str, budget: Decimal | None, now: int
+    ) -> None:
+        """An order leaves for the market; ``budget`` is the most quote a buy at market may spend."""
+        self._dispatch(instrument, client_id, now, request, budget)
+
+    def recall(self, instrument: Instrument, client_id: str, now: int) -> None:
+        """A cancel leaves for the market."""
+        self._dispatch(instrument, client_id, now)
+
+    def restore(self, instrument: Instrument, record: OrderRecord, now: int) -> None:
+        """Remember an order from before a restart: its ids are taken, and if it was open it goes on."""
+        taken = [int(name) for name in (record.venue_id, *(fill.id for fill in record.fills)) if name.isdecimal()]
+        self._ids = itertools.count(max([next(self._ids) - 1, *taken]) + 1)
+        if record.status in (OrderStatus.OPEN, OrderStatus.PARTIAL):
+            self._simulator(instrument).restore(
+                record.request, record.client_id, record.venue_id, record.filled, now, triggered=record.triggered
+            )
+
+    def see(self, instrument: Instrument, depth: Depth, quote: Quote | None, trade: Trade | None, now: int) -> None:
+        """A picture that is current as of ``now``, and the public trade that came with it, if one did."""
+        way, simulator = self._way.get(instrument.symbol), self._simulators.get(instrument.symbol)
+        if simulator is None or not (way or simulator.working):
+            return
+        reports = simulator.on_book(depth, now)
+        while way and way[0].arrival <= now:
+            self._arrive(simulator, heapq.heappop(way), quote, now)
+        if trade is not None:
+            reports += simulator.on_trade(trade, now)
+        if reports:
+            self._reply(reports, now)
+
+    def pass_time(self, now: int) -> None:
+        """Cancels that have arrived by ``now`` take effect: they need no picture."""
+        for symbol, way in self._way.items():
+            for parcel in [p for p in way if p.request is None and p.arrival <= now]:
+                way.remove(parcel)
+                self._cancel(self._simulators[symbol], parcel, now)
+            heapq.heapify(way)
+
+    def answers(self, now: int) -> list[Answer]:
+        """What has travelled back by ``now``, in the order it was said."""
+        arrived = []
+        while self._back and self._back[0].due <= now:
+            arrived.append(heapq.heappop(self._back))
+        return arrived
+
+    def next_time(self) -> int | None:
+        """When the next cancel takes effect or the next answer is back; None when nothing is under way."""
+        cancels = [p.arrival for way in self._way.values() for p in way if p.request is None]
+        return min([*cancels, *(answer.due for answer in self._back[:1])], default=None)
+
+    def waiting(self) -> Iterable[tuple[str, int]]:
+        """Symbols with an order on its way, and the arrival of the first."""
+        return [(symbol, way[0].arrival) for symbol, way in self._way.items() if way]
+
+    def under_way(self, client_id: str) -> bool:
+        """True while an order or an answer about it travels."""
+        going = any(p.client_id == client_id for way in self._way.values() for p in way)
+        return going or any(r.client_id == client_id for answer in self._back for r in answer.reports)
+
+    def works(self, client_id: str) -> bool:
+        """True while the order may fill."""
+        return any(client_id in simulator.working for simulator in self._simulators.values())
+
+    # -- inside
+
+    def _simulator(self, instrument: Instrument) -> Simulator:
+        if instrument.symbol not in self._simulators:
+            self._simulators[instrument.symbol] = Simulator(instrument, self._fees, ids=lambda: next(self._ids))
+        return self._simulators[instrument.symbol]
+
+    def _dispatch(
+        self,
+        instrument: Instrument,
+        client_id: str,
+        now: int,
+        request: OrderRequest | None = None,
+        budget: Decimal | None = None,
+    ) -> None:
+        self._simulator(instrument)
+        parcel = _Parcel(now + self._journey(), next(self._numbers), client_id, request, budget)
+        heapq.heappush(self._way.setdefault(instrument.symbol, []), parcel)
+
+    def _journey(self) -> int:
+        return round(self._latency * self._random.uniform(0.5, 1.5))
+
+    def _arrive(self, simulator: Simulator, parcel: _Parcel, quote: Quote | None, now: int) -> None:
+        if parcel.request is None:
+            self._cancel(simulator, parcel, now)
+            return
+        reports = simulator.submit(parcel.client_id, parcel.request, now, budget=parcel.budget)
+        seen = f"bid {quote.bid:.10g}, ask {quote.ask:.10g} on arrival" if quote else ""
+        reports = [msgspec.structs.replace(r, reason=seen) if r.kind is ReportKind.ACCEPTED else r for r in reports]
+        self._reply(reports, now, ("submit", parcel.client_id))
+
+    def _cancel(self, simulator: Simulator, parcel: _Parcel, now: int) -> None:
+        reports = simulator.cancel(parcel.client_id, now)
+        way = self._way[simulator.instrument.symbol]
+        for late in [p for p in way if p.client_id == parcel.client_id and p.request is not None]:
+            way.remove(late)  # the market has been silent since the order arrived
+            heapq.heapify(way)
+            reports = [Report(kind=ReportKind.CANCELED, client_id=late.client_id, time=now, reason="never matched")]
+        self._reply(reports, now, ("cancel", parcel.client_id))
+
+    def _reply(self, reports: list[Report], now: int, call: tuple[str, str] | None = None) -> None:
+        self._last_due = max(self._last_due, now + self._journey())
+        heapq.heappush(self._back, Answer(self._last_due, next(self._numbers), reports, call))
+
+
+class Market(Protocol):
+    """What the gateway needs of a live frame."""
+
+    @property
+    def state(self) -> FeedState: ...
+    @property
+    def age(self) -> float: ...
+    @property
+    def quote(self) -> Quote | None: ...
+    @property
+    def book(self) -> Depth: ...
+    def on_event(self, callback: Callable[[object, int], object]) -> Callable[[], None]: ...
+
+
+@dataclass
+class _Seat:
+    """One instrument's market, listened to."""
+
+    instrument: Instrument
+    market: Market
+    leave: Callable[[], None]
+
+
+class PaperGateway:
+    """The paper venue on a real clock: fed by live frames, answering from the thread ``kit-paper-<account>``.
+
+    ``market`` opens or finds the live frame of a symbol. ``patience`` is how many seconds a call waits for its answer;
+    after that the outcome is unknown and the answer comes as a report.
+    """
+
+    def __init__(
+        self,
+        venue: PaperVenue,
+        market: Callable[[str], Market],
+        clock: Clock,
+        account: str,
+        *,
+        patience: float = 5.0,
+    ) -> None:
+        self._venue, self._market, self._clock, self._patience = venue, market, clock, patience
+        self.budget: Callable[[str], Decimal | None] = lambda client_id: None
+        """What a buy at market may spend, in quote; whoever reserves money for orders sets it."""
+        self._seats: dict[str, _Seat] = {}
+        self._calls: dict[tuple[str, str], Future[list[Report] | None]] = {}
+        self._listener: Callable[[Report], None] = lambda report: None
+        self._woken = threading.Condition()
+        self._closed = False
+        self._newest = 0
+        self._thread = threading.Thread(target=self._run, name=f"kit-paper-{account}", daemon=True)
+        self._thread.start()
+
+    def listen(self, listener: Callable[[Report], None]) -> None:
+        self._listener = listener
+
+    def restore(self, records: Iterable[tuple[Instrument, OrderRecord]]) -> None:
+        """Remember the orders of earlier processes; those that were open go on."""
+        for instrument, record in records:
+            with self._woken:
+                self._venue.restore(instrument, record, self._now())
+            if not record.status.final:
+                self._attend(instrument)
+
+    def submit(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Outcome:
+        self._attend(instrument)
+        budget = self.budget(client_id) if request.side is Side.BUY else None
+        answer = self._ask(("submit", client_id), partial(self._venue.send, instrument, request, client_id, budget))
+        if answer is None:
+            return Unknown("the market has shown nothing since the order arrived; it is matched when it does")
+        refused = next((report for report in answer if report.kind is ReportKind.REJECTED), None)
+        return Refused(refused.reason) if refused else Accepted(answer)
+
+    def cancel(self, instrument: Instrument, client_id: str) -> Outcome:
+        answer = self._ask(("cancel", client_id), partial(self._venue.recall, instrument, client_id))
+        if answer is None:
+            return Unknown("the paper venue was closed")
+        return Accepted(answer) if answer else Refused("nothing left to cancel")
+
+    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
+        """None for an order that is not here any more: its last report has told everything."""
+        with self._woken:
+            if self._venue.under_way(client_id):
+                raise VenueUnreachable(f"the paper venue has not answered for {client_id} yet; its report will come")
+        return None
+
+    def open_orders(self) -> list[OrderState]:
+        """Empty: the journal is this venue's memory, there is nothing to compare it with."""
+        return []
+
+    def balances(self) -> list[Balance]:
+        """Empty, for the same reason."""
+        return []
+
+    def close(self) -> None:
+        """Stop listening to the market and answering. May be called twice."""
+        for seat in self._seats.values():
+            seat.leave()
+        with self._woken:
+            self._closed = True
+            self._woken.notify_all()
+            calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.set_result(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    # -- inside
+
+    def _now(self) -> int:
+        """The venue's time. It never runs back, nor behind what the market has shown (a fast replay runs ahead)."""
+        self._newest = max(self._clock.now(), self._newest)
+        return self._newest
+
+    def _attend(self, instrument: Instrument) -> None:
+        """Listen to an instrument's market; a closed one is opened again."""
+        seat = self._seats.get(instrument.symbol)
+        if seat is not None and seat.market.state is not FeedState.CLOSED:
+            return
+        market = self._market(instrument.symbol)
+        self._seats[instrument.symbol] = seat = _Seat(instrument, market, lambda: None)
+        seat.leave = market.on_event(partial(self._on_event, seat))
+
+    def _ask(self, call: tuple[str, str], send: Callable[[int], None]) -> list[Report] | None:
+        """Send something to the venue and wait for its answer; None when it does not come in time."""
+        with self._woken:
+            if self._closed:
+                return None
+            answer = self._calls.setdefault(call, Future())
+            send(self._now())
+            self._woken.notify_all()
+        try:
+            return answer.result(self._patience)
+        except TimeoutError:
+            return None
+        finally:
+            self._calls.pop(call, None)
+
+    def _on_event(self, seat: _Seat, event: object, received: int) -> None:
+        """A frame of the feed, on the thread of the sockets."""
+        with self._woken:
+            trade = event if isinstance(event, Trade) else None
+            if trade is not None:
+                self._newest = max(self._newest, trade.time)
+            self._see(seat, trade, self._now())
+
+    def _see(self, seat: _Seat, trade: Trade | None, now: int) -> None:
+        if seat.market.state is not FeedState.LIVE:
+            return
+        try:
+            self._venue.see(seat.instrument, seat.market.book, seat.market.quote, trade, now)
+        except BookUnsynced:
+            return
+        self._woken.notify_all()
+
+    def _run(self) -> None:
+        while not self._closed:
+            with self._woken:
+                self._venue.pass_time(self._now())
+                self._look_at_quiet_markets()
+                answers = self._venue.answers(self._now())
+                if not answers:
+                    self._woken.wait(self._pause())
+            for answer in answers:
+                self._deliver(answer)
+
+    def _look_at_quiet_markets(self) -> None:
+        """A picture that REST has proven current since an order arrived will do where no frame comes."""
+        for symbol, arrival in self._venue.waiting():
+            now, seat = self._now(), self._seats.get(symbol)
+            if seat is not None and now - seat.market.age * SECOND >= arrival:
+                self._see(seat, None, now)
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to do; None: until woken."""
+        due = self._venue.next_time()
+        pauses = [] if due is None else [max(0.0, (due - self._now()) / SECOND)]
+        return min([*pauses, *(PROBE for _ in self._venue.waiting())], default=None)
+
+    def _deliver(self, answer: Answer) -> None:
+        """Reports go the one way that keeps their order; the call that waits learns of them when they are taken in."""
+        for report in answer.reports:
+            self._listener(report)
+        call = self._calls.pop(answer.call, None) if answer.call else None
+        if call is not None:
+            call.set_result(answer.reports)
