@@ -26,6 +26,7 @@ MICROSECONDS_FROM = 10**14
 """From here on a time is in µs: in ms it would be the year 5138."""
 SYMBOL = re.compile(r"(?:(?![a-z])[\w\-.]){1,50}")
 SYMBOL_RANGE = r"^[\w\-._&&[^a-z]]{1,50}$"
+SYMBOLS_RANGE = r'^\["[^a-z]{1,50}"(,"[^a-z]{1,50}")*\]$'
 CLIENT_ID = re.compile(r"[a-zA-Z0-9-_.:/]{1,36}")
 CLIENT_ID_RANGE = "^[a-zA-Z0-9-_.:/]{1,36}$"
 NUMBER_RANGE = "^([0-9]{1,20})(\\.[0-9]{1,20})?$"
@@ -54,9 +55,12 @@ def symbol(name: str, text: str) -> str:
 def symbols(name: str, text: str) -> list[str]:
     """A JSON array of symbols, as ``["BTCUSDT","ETHUSDT"]``."""
     try:
-        return [symbol(name, each) for each in msgspec.json.decode(text, type=list[str])]
+        listed = msgspec.json.decode(text, type=list[str])
     except msgspec.MsgspecError:
-        raise Refusal("ILLEGAL_CHARS", name, r'^\["[^a-z]{1,50}"(,"[^a-z]{1,50}")*\]$') from None
+        listed = []
+    if not listed:
+        raise Refusal("ILLEGAL_CHARS", name, SYMBOLS_RANGE)
+    return [symbol(name, each) for each in listed]
 
 
 def client_id(name: str, text: str) -> str:

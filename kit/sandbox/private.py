@@ -217,6 +217,11 @@ def coins(context: Context, _args: Args) -> Json:
     return [coin(each) for each in context.exchange.balances(context.account).values()]
 
 
+def no_pairs(_context: Context, _args: Args) -> Json:
+    """Nothing can be traded on margin here; ccxt asks before it lists markets."""
+    return []
+
+
 def restrictions(context: Context, _args: Args) -> Json:
     created = context.exchange.members[context.account].created
     return RESTRICTIONS | {"createTime": context.stamp(created)}
@@ -326,5 +331,7 @@ PRIVATE: tuple[Endpoint, ...] = (
     ),
     _signed("GET", _V3 + "rateLimit/order", order_usage, "account.rateLimits.orders", weight=40),
     _signed("GET", "/sapi/v1/capital/config/getall", coins, "", weight=10),
+    _signed("GET", "/sapi/v1/margin/allPairs", no_pairs, ""),
+    _signed("GET", "/sapi/v1/margin/isolated/allPairs", no_pairs, ""),
     _signed("GET", "/sapi/v1/account/apiRestrictions", restrictions, "", weight=1),
 )
