@@ -18,6 +18,7 @@ import pytest
 from kit.clock import HOUR, MINUTE, SECOND, ManualClock
 from kit.errors import BadAnswer, BadRange, KitError, MissingKey, UnknownName, UsageError
 from kit.market import candles
+from kit.market.feed import FeedState
 from kit.net import progress
 from kit.runtime import runtime
 from kit.venue import Venue, connect
@@ -499,6 +500,37 @@ def test_connecting_again_gives_the_same_venue_until_it_is_closed_or_its_key_cha
 def test_what_can_not_be_connected_is_said_kindly(arguments: dict[str, Any], error: type[KitError], words: str) -> None:
     with pytest.raises(error, match=words):
         connect(**arguments)
+
+
+@pytest.fixture
+def sandbox(connected: None) -> Iterator[Venue]:
+    venue = connect(sandbox="venue-test", seed=7)
+    yield venue
+    runtime.close()
+    assert venue.sandbox is not None
+    venue.sandbox.stop()
+
+
+def test_the_sandbox_is_found_again_and_says_that_it_is_one(sandbox: Venue) -> None:
+    assert connect(sandbox="venue-test") is sandbox
+    assert sandbox.environment == sandbox.candles("BTC/USDT", limit=1).attrs["environment"] == "SANDBOX"
+    assert "SANDBOX, simulated" in repr(sandbox)
+    assert sandbox.rest.key is not None
+    assert sandbox.rest.key.id not in repr(sandbox)
+
+
+def test_a_live_frame_is_one_a_name_and_ends_with_its_venue(sandbox: Venue) -> None:
+    live = sandbox.live("BTC/USDT", "1m")
+    assert sandbox.live("btcusdt") is live
+    assert live.ready(timeout=20)
+    frame, history = live.frame, sandbox.candles("BTC/USDT", start=live.frame.index[0])
+    assert history["close"][frame.index[:-1]].tolist() == frame["close"].tolist()[:-1]
+    live.close()
+    second = sandbox.live("BTC/USDT", "1m")
+    assert second is not live
+    sandbox.close()
+    assert second.state is FeedState.CLOSED
+    assert connect(sandbox="venue-test") is not sandbox
 
 
 def test_a_closed_venue_says_so() -> None:
