@@ -1,3 +1,85 @@
-"""papertape: explore markets, prototype strategies and paper-trade from a notebook."""
+"""papertape: explore markets, prototype strategies and paper-trade from a notebook.
+
+    import kit
+
+    venue = kit.connect()                              # the embedded sandbox exchange
+    candles = venue.candles("BTC/USDT", "1h")          # REST -> DataFrame
+    live = venue.live("BTC/USDT", "1m")                # WebSocket -> a frame that follows
+    broker = kit.paper(venue, cash=10_000)             # a paper account
+    order = broker.buy("BTC/USDT", 0.01)               # running this cell again returns the same order
+
+For education and research; no advice. Simulated results promise nothing.
+"""
+
+from kit import errors
+from kit.broker.accounts import live, paper
+from kit.broker.broker import Broker
+from kit.broker.order import Order
+from kit.market.candles import resample
+from kit.market.feed import FeedState
+from kit.model import (
+    Balance,
+    Candle,
+    Fees,
+    Fill,
+    Instrument,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    Quote,
+    Side,
+    TimeInForce,
+    Trade,
+)
+from kit.notebook import install_if_ipython, load_ipython_extension, nest_asyncio, unload_ipython_extension
+from kit.notebook.chart import figure as chart
+from kit.research.backtest import backtest
+from kit.research.indicators import atr, ema, highest, lowest, rsi, sma, stdev
+from kit.research.report import Result
+from kit.research.run import Session, run
+from kit.research.strategy import Strategy
+from kit.venue import Venue, connect
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Balance",
+    "Broker",
+    "Candle",
+    "FeedState",
+    "Fees",
+    "Fill",
+    "Instrument",
+    "Order",
+    "OrderRequest",
+    "OrderStatus",
+    "OrderType",
+    "Quote",
+    "Result",
+    "Session",
+    "Side",
+    "Strategy",
+    "TimeInForce",
+    "Trade",
+    "Venue",
+    "atr",
+    "backtest",
+    "chart",
+    "connect",
+    "ema",
+    "errors",
+    "highest",
+    "live",
+    "load_ipython_extension",
+    "lowest",
+    "nest_asyncio",
+    "paper",
+    "resample",
+    "rsi",
+    "run",
+    "sma",
+    "stdev",
+    "unload_ipython_extension",
+]
+
+install_if_ipython()

@@ -6,12 +6,15 @@ order, a fill or a balance says is ``Decimal``. Instruments are named ``BASE/QUO
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 
 import msgspec
 
 from kit.errors import BadOrder
+
+_EXACT = Context(prec=60)
+_ONE = Decimal(1)
 
 Levels = list[tuple[float, float]]
 """Price and quantity, best price first."""
@@ -96,11 +99,14 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def on_grid(value: float | Decimal, step: Decimal, rounding: str) -> Decimal:
-    """``value`` as a multiple of ``step`` (0: as it is); a float is read by its shortest repr."""
-    exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+    """``value`` as a multiple of ``step`` (0: as it is); a float is read by its shortest repr.
+
+    A notebook's own decimal context does not touch it.
+    """
+    exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
     if not step:
         return exact
-    return (exact / step).quantize(Decimal(1), rounding) * step
+    return _EXACT.multiply(_EXACT.divide(exact, step).quantize(_ONE, rounding, _EXACT), step)
 
 
 class Candle(msgspec.Struct, frozen=True, gc=False):

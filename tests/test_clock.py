@@ -1,0 +1,37 @@
+"""Clocks never run backwards, and an offset knows how wrong it may be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.clock import ManualClock, Offset, VenueClock, WallClock
+
+
+def test_a_manual_clock_moves_only_when_told_and_only_forward() -> None:
+    clock = ManualClock(5)
+    clock.advance(2)
+    assert clock.now() == 7
+    with pytest.raises(ValueError, match="backwards"):
+        clock.set(6)
+
+
+def test_the_wall_clock_never_turns_back() -> None:
+    clock = WallClock()
+    times = [clock.now() for _ in range(1000)]
+    assert times == sorted(times)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-(10**9), 10**9))
+def test_the_true_offset_lies_within_the_uncertainty(out: int, back: int, true: int) -> None:
+    sent = 10**12
+    measured = Offset.measured(sent, sent + out + back, sent + out + true)
+    assert abs(measured.offset - true) <= measured.uncertainty
+
+
+def test_a_venues_clock_is_ours_plus_the_offset() -> None:
+    clock = VenueClock(ManualClock(1_000))
+    assert clock.now() == 1_000
+    clock.offset = Offset(250, 10)
+    assert clock.now() == 1_250
