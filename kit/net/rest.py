@@ -20,11 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
-
-import requests
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from kit.clock import SECOND, Clock, Offset, VenueClock
 from kit.errors import (
@@ -40,9 +37,11 @@ from kit.errors import (
 )
 from kit.net import keys
 from kit.net.pacing import Pacer, Ticket
-from kit.net.stream import LOOPBACK
-from kit.net.trouble import meaning
 from kit.venues.base import Auth, Call, Codec, Effect, Hosts, Key
+
+if TYPE_CHECKING:  # loaded with the first request: ``import kit`` costs little more than ``import pandas``
+    import requests
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -51,6 +50,7 @@ TIMEOUT = (3.05, 12.0)
 LONGEST_ANSWER = 60 * SECOND
 BIGGEST_ANSWER = 64 << 20
 """µs and bytes after which an answer is no answer: neither a dripping nor an endless one holds us up."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _SIGNATURE = re.compile(r"(?<=signature=)[^&\s'\"]+", re.IGNORECASE)
 _BLACK = "•••"
@@ -124,7 +124,8 @@ class Rest:
         self._ours, self._sleep, self._timeout = clock, sleep, timeout
         self._jitter = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
         self._pacer, self._lock, self._asked_budgets = Pacer(), threading.Lock(), False
-        self._given, self._idle, self._closed = session, deque[requests.Session](), threading.Event()
+        self._given, self._closed = session, threading.Event()
+        self._idle: deque[requests.Session] = deque()
         for name in ("urllib3.connectionpool", "urllib3.util.retry"):
             logging.getLogger(name).addFilter(_DISCRETION)
 
@@ -155,6 +156,8 @@ class Rest:
     # -- again, and when
 
     def _repeat(self, call: Call[T], patience: _Patience | None = None) -> _Heard[T]:
+        from tenacity import Retrying, retry_if_exception_type
+
         began, patience = self._ours.now(), patience or _PATIENCE[call.effect]
         retrying = Retrying(
             sleep=self._sleep,
@@ -270,6 +273,8 @@ class Rest:
 
     def _prepare(self, call: Call[T]) -> requests.PreparedRequest:
         """The request as it goes out: what was signed, byte for byte; POST and PUT carry it in the body."""
+        from requests import Request
+
         if self.key is not None:
             call = self.codec.sign(call, self.key, self.clock.now())
         text = self.codec.encode(call.params)
@@ -278,8 +283,8 @@ class Rest:
         headers |= self.codec.headers(self.key if call.auth is not Auth.NONE else None)
         if call.method in ("POST", "PUT"):
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            return requests.Request(call.method, url, headers, data=text).prepare()
-        return requests.Request(call.method, f"{url}?{text}" if text else url, headers).prepare()
+            return Request(call.method, url, headers, data=text).prepare()
+        return Request(call.method, f"{url}?{text}" if text else url, headers).prepare()
 
     def _read(self, call: Call[T], body: bytes) -> T:
         try:
@@ -296,6 +301,8 @@ class Rest:
         raise BadAnswer(f"the answer to {call.method} {call.path} can't be read ({kind}); nothing was made of it")
 
     def _trouble(self, call: Call[Any], error: BaseException) -> KitError:
+        from kit.net.trouble import meaning
+
         words, unsent = meaning(error)
         text = f"{call.method} {call.path} at {self._where}: {words}"
         if unsent:
@@ -316,6 +323,8 @@ class Rest:
     @contextmanager
     def _session(self) -> Iterator[requests.Session]:
         """A session nobody else uses meanwhile: requests promises no thread safety."""
+        from requests import Session
+
         if self._closed.is_set():
             raise UsageError(f"the connection to {self._where} is closed; kit.connect() opens another")
         if self._given is not None:
@@ -324,7 +333,7 @@ class Rest:
         try:
             session = self._idle.pop()
         except IndexError:
-            session = requests.Session()
+            session = Session()
         try:
             yield session
         finally:
@@ -335,7 +344,9 @@ class Rest:
     @cached_property
     def _environment(self) -> dict[str, Any]:
         """Proxies and certificates as the environment has them: looked up once, for it costs as much as a request."""
-        with requests.Session() as session:
+        from requests import Session
+
+        with Session() as session:
             found = session.merge_environment_settings(self.hosts.rest, {}, None, None, None)
         if urlsplit(self.hosts.rest).hostname in LOOPBACK:
             found["proxies"] = {}  # no proxy knows the way back to this machine
