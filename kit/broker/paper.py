@@ -296,8 +296,8 @@ class PaperGateway:
 
     def close(self) -> None:
         """Stop listening to the market and answering. May be called twice."""
-        for seat in self._seats.values():
-            seat.leave()
+        while self._seats:
+            self._seats.popitem()[1].leave()
         with self._woken:
             self._closed = True
             self._woken.notify_all()

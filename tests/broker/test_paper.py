@@ -1,0 +1,312 @@
+"""The paper venue: nothing fills before it could have arrived, and the answer takes its time back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.broker.gateway import Accepted, Refused, Unknown
+from kit.broker.paper import PaperGateway, PaperVenue
+from kit.clock import SECOND, WallClock
+from kit.errors import VenueUnreachable
+from kit.market.feed import FeedState
+from kit.model import Fees, Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, Trade
+from kit.orders.lifecycle import OrderRecord
+
+Market = Any  # the fixture of conftest.py
+
+MS = 1_000
+BUY = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.MARKET, qty=Decimal("0.5"))
+REST = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.LIMIT, qty=Decimal("0.5"), price=Decimal(95))
+
+
+def print_at(price: float, qty: float, now: int) -> Trade:
+    return Trade("BTC/USDT", 1, price, qty, now, Side.SELL)
+
+
+def kinds(venue: PaperVenue, now: int) -> list[ReportKind]:
+    return [report.kind for answer in venue.answers(now) for report in answer.reports]
+
+
+# -- the venue, in virtual time
+
+
+@pytest.fixture
+def venue() -> PaperVenue:
+    return PaperVenue(Fees(), latency=50 * MS, seed=1)
+
+
+def test_an_order_meets_the_first_picture_after_its_arrival(venue: PaperVenue, market: Market, btc: Instrument) -> None:
+    venue.send(btc, BUY, "a", None, 0)
+    venue.see(btc, market, market.quote, None, 20 * MS)
+    assert venue.under_way("a")
+    market.show(199, 201)
+    venue.see(btc, market, market.quote, None, 90 * MS)
+    assert kinds(venue, 90 * MS) == []
+    accepted, filled = (report for answer in venue.answers(SECOND) for report in answer.reports)
+    assert accepted.reason == "bid 199, ask 201 on arrival"
+    assert filled.fill is not None
+    assert (filled.fill.price, filled.time) == (Decimal(201), 90 * MS)
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 400 * MS), min_size=1, max_size=20, unique=True))
+def test_no_fill_before_the_order_could_have_arrived(seed: int, frames: list[int]) -> None:
+    from_conftest = _Shown()
+    venue = PaperVenue(Fees(), latency=100 * MS, seed=seed)
+    venue.send(_BTC, BUY, "a", None, 0)
+    reports: list[tuple[int, Report]] = []
+    for now in sorted(frames):
+        venue.see(_BTC, from_conftest, None, None, now)
+        reports += [(answer.due, report) for answer in venue.answers(2 * SECOND) for report in answer.reports]
+    for due, report in reports:
+        assert report.time >= 50 * MS
+        assert report.time in frames
+        assert due >= report.time + 50 * MS
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 50), min_size=2, max_size=15))
+def test_nothing_overtakes_on_the_way_back(seed: int, gaps: list[int]) -> None:
+    shown, venue, now = _Shown(), PaperVenue(Fees(), latency=100 * MS, seed=seed), 0
+    for number, gap in enumerate(gaps):
+        now += gap * MS
+        venue.send(_BTC, BUY, f"{number}", None, now)
+        venue.see(_BTC, shown, None, None, now)
+    venue.see(_BTC, shown, None, None, now + SECOND)
+    times = [report.time for answer in venue.answers(now + 2 * SECOND) for report in answer.reports]
+    assert times == sorted(times)
+
+
+def test_the_same_seed_is_the_same_journey(market: Market, btc: Instrument) -> None:
+    dues = []
+    for _ in range(2):
+        venue = PaperVenue(Fees(), latency=50 * MS, seed=7)
+        venue.send(btc, BUY, "a", None, 0)
+        venue.see(btc, market, market.quote, None, SECOND)
+        dues.append(venue.next_time())
+    assert dues[0] == dues[1]
+
+
+def test_a_cancel_takes_effect_without_a_picture(venue: PaperVenue, market: Market, btc: Instrument) -> None:
+    venue.send(btc, REST, "a", None, 0)
+    venue.see(btc, market, market.quote, None, 100 * MS)
+    venue.recall(btc, "a", 200 * MS)
+    venue.pass_time(220 * MS)
+    assert venue.works("a")
+    venue.pass_time(275 * MS)
+    assert not venue.works("a")
+    assert kinds(venue, SECOND) == [ReportKind.ACCEPTED, ReportKind.CANCELED]
+
+
+def test_a_cancel_that_arrives_before_a_trade_wins(venue: PaperVenue, market: Market, btc: Instrument) -> None:
+    venue.send(btc, REST, "a", None, 0)
+    venue.see(btc, market, market.quote, None, 100 * MS)
+    venue.recall(btc, "a", 200 * MS)
+    venue.see(btc, market, market.quote, print_at(90, 9, 300 * MS), 300 * MS)
+    assert kinds(venue, SECOND) == [ReportKind.ACCEPTED, ReportKind.CANCELED]
+
+
+def test_a_fill_before_the_cancel_arrives_wins(venue: PaperVenue, market: Market, btc: Instrument) -> None:
+    venue.send(btc, REST, "a", None, 0)
+    venue.see(btc, market, market.quote, None, 100 * MS)
+    venue.recall(btc, "a", 200 * MS)
+    venue.see(btc, market, market.quote, print_at(90, 9, 210 * MS), 210 * MS)
+    venue.pass_time(SECOND)
+    assert kinds(venue, 2 * SECOND) == [ReportKind.ACCEPTED, ReportKind.FILLED]
+
+
+def test_an_order_cancelled_while_the_market_is_silent_never_matches(
+    venue: PaperVenue, market: Market, btc: Instrument
+) -> None:
+    venue.send(btc, BUY, "a", None, 0)
+    venue.recall(btc, "a", 100 * MS)
+    venue.pass_time(SECOND)
+    venue.see(btc, market, market.quote, None, 2 * SECOND)
+    assert kinds(venue, 3 * SECOND) == [ReportKind.CANCELED]
+
+
+def test_a_restored_order_goes_on_and_its_ids_are_not_given_again(market: Market, btc: Instrument) -> None:
+    venue = PaperVenue(Fees(), latency=0, seed=1)
+    venue.restore(btc, OrderRecord("old", REST, 0, status=OrderStatus.OPEN, venue_id="41"), 0)
+    venue.restore(btc, OrderRecord("done", BUY, 0, status=OrderStatus.FILLED, venue_id="77"), 0)
+    assert venue.works("old")
+    assert not venue.works("done")
+    venue.see(btc, market, market.quote, None, 1)
+    venue.see(btc, market, market.quote, print_at(90, 9, 2), 2)
+    (report,) = (report for answer in venue.answers(SECOND) for report in answer.reports)
+    assert report.venue_id == "41"
+    assert report.fill is not None
+    assert report.fill.id == "78"
+
+
+def test_a_buy_at_market_spends_no_more_than_was_reserved(market: Market, btc: Instrument) -> None:
+    venue = PaperVenue(Fees(), latency=0, seed=1)
+    venue.send(btc, BUY, "a", Decimal(30), 0)
+    venue.see(btc, market, market.quote, None, 0)
+    filled, expired = [report for answer in venue.answers(0) for report in answer.reports][1:]
+    assert filled.fill is not None
+    assert filled.fill.notional <= 30
+    assert expired.kind is ReportKind.EXPIRED
+
+
+class _Shown:
+    """A book that never moves."""
+
+    def bids(self, n: int) -> list[tuple[float, float]]:
+        return [(99.0, 100.0)]
+
+    def asks(self, n: int) -> list[tuple[float, float]]:
+        return [(101.0, 100.0)]
+
+
+_BTC = Instrument(
+    symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.001")
+)
+
+
+# -- the gateway, on the clock
+
+
+class Desk:
+    """Hears what a desk would hear."""
+
+    def __init__(self) -> None:
+        self.heard: list[Report] = []
+        self.threads: set[str] = set()
+
+    def on_report(self, report: Report) -> None:
+        self.heard.append(report)
+        self.threads.add(threading.current_thread().name)
+
+
+def gateway(market: Market, *, latency: int = 0, patience: float = 5.0) -> tuple[PaperGateway, Desk]:
+    made = PaperGateway(
+        PaperVenue(Fees(), latency=latency, seed=1), lambda symbol: market, WallClock(), "test", patience=patience
+    )
+    desk = Desk()
+    made.listen(desk.on_report)
+    return made, desk
+
+
+def frames_from_now_on(market: Market) -> threading.Event:
+    """A market that shows something every few milliseconds until the event is set."""
+    enough = threading.Event()
+
+    def tick() -> None:
+        while not enough.wait(0.005):
+            market.tick()
+
+    threading.Thread(target=tick, name="kit-test-market", daemon=True).start()
+    return enough
+
+
+def test_a_call_waits_for_the_round_trip_and_reports_come_first(market: Market, btc: Instrument) -> None:
+    paper, desk = gateway(market, latency=40 * MS)
+    enough = frames_from_now_on(market)
+    began = time.monotonic()
+    outcome = paper.submit(btc, BUY, "a")
+    took = time.monotonic() - began
+    enough.set()
+    paper.close()
+    assert isinstance(outcome, Accepted)
+    assert [report.kind for report in desk.heard] == [ReportKind.ACCEPTED, ReportKind.FILLED]
+    assert took >= 0.04
+    assert desk.threads == {"kit-paper-test"}
+
+
+def test_a_refusal_of_the_venue_is_refused(market: Market, btc: Instrument) -> None:
+    paper, _ = gateway(market)
+    enough = frames_from_now_on(market)
+    post_only = OrderRequest(
+        symbol="BTC/USDT", side=Side.BUY, type=OrderType.LIMIT, qty=Decimal(1), price=Decimal(101), post_only=True
+    )
+    outcome = paper.submit(btc, post_only, "a")
+    enough.set()
+    paper.close()
+    assert isinstance(outcome, Refused)
+    assert "immediately match" in outcome.reason
+
+
+def test_a_silent_market_leaves_the_outcome_unknown_until_it_speaks(market: Market, btc: Instrument) -> None:
+    market.age = 60.0
+    paper, desk = gateway(market, patience=0.05)
+    assert isinstance(paper.submit(btc, BUY, "a"), Unknown)
+    with pytest.raises(VenueUnreachable, match="not answered"):
+        paper.query(btc, "a")
+    market.tick()
+    _until(lambda: len(desk.heard) == 2)
+    assert paper.query(btc, "a") is None
+    paper.close()
+
+
+def test_a_quiet_book_proven_current_since_the_arrival_will_do(market: Market, btc: Instrument) -> None:
+    """No frame comes, but REST has confirmed the picture: the age starts again."""
+    market.age = 0.0
+    paper, _ = gateway(market)
+    assert isinstance(paper.submit(btc, BUY, "a"), Accepted)
+    paper.close()
+
+
+def test_nothing_is_matched_on_a_picture_that_is_not_live(market: Market, btc: Instrument) -> None:
+    market.state = FeedState.STALE
+    paper, desk = gateway(market, patience=0.05)
+    assert isinstance(paper.submit(btc, BUY, "a"), Unknown)
+    market.tick()
+    assert not desk.heard
+    market.state = FeedState.LIVE
+    market.tick()
+    _until(lambda: len(desk.heard) == 2)
+    paper.close()
+
+
+def test_a_cancel_is_answered_and_one_too_many_is_refused(market: Market, btc: Instrument) -> None:
+    paper, _ = gateway(market)
+    enough = frames_from_now_on(market)
+    paper.submit(btc, REST, "a")
+    assert isinstance(paper.cancel(btc, "a"), Accepted)
+    assert isinstance(paper.cancel(btc, "a"), Refused)
+    enough.set()
+    paper.close()
+
+
+def test_closing_answers_whoever_waits_and_ends_the_thread(market: Market, btc: Instrument) -> None:
+    market.age = 60.0
+    paper, _ = gateway(market, patience=30)
+    outcomes: list[object] = []
+    waiting = threading.Thread(target=lambda: outcomes.append(paper.submit(btc, BUY, "a")), name="kit-test-waits")
+    waiting.start()
+    _until(lambda: paper._venue.under_way("a"))
+    paper.close()
+    paper.close()
+    waiting.join(5)
+    assert isinstance(outcomes[0], Unknown)
+    assert isinstance(paper.submit(btc, BUY, "b"), Unknown)
+    assert not [thread for thread in threading.enumerate() if thread.name == "kit-paper-test"]
+    assert not market._callbacks
+
+
+def test_a_live_frame_closed_by_its_owner_is_opened_again(market: Market, btc: Instrument) -> None:
+    opened = []
+
+    def find(symbol: str) -> Market:
+        opened.append(symbol)
+        return market
+
+    paper = PaperGateway(PaperVenue(Fees(), latency=0, seed=1), find, WallClock(), "test", patience=0.05)
+    paper.submit(btc, BUY, "a")
+    market.state = FeedState.CLOSED
+    paper.submit(btc, BUY, "b")
+    paper.close()
+    assert opened == ["BTC/USDT", "BTC/USDT"]
+
+
+def _until(holds: Any) -> None:
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
