@@ -158,7 +158,7 @@ def never_on_a_stale_picture(story: Story, stage: Stage, broker: Broker) -> None
     sandbox = stage.venue.sandbox
     assert sandbox is not None  # noqa: S101 - connect("sandbox") gives one
     story.tell("Cutting the socket for 4 seconds.")
-    sandbox.fault("drop", **{"for": 4})
+    sandbox.fault("drop", for_=4)
     _until(lambda: stage.live.state != "LIVE", 5)
     orders = len(broker.orders)
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import kit
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDINGS = ROOT.parent / "shared" / "recordings"
@@ -35,3 +38,15 @@ def recording() -> object:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def sandbox_venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Venue]:
+    """A venue on a sandbox process that all tests share; a test that breaks it starts its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAPERTAPE_HOME", str(tmp_path_factory.mktemp("shared-sandbox")))
+        venue = kit.connect("sandbox", sandbox="shared-by-tests", seed=7)
+    yield venue
+    venue.close()
+    assert venue.sandbox is not None
+    venue.sandbox.stop()

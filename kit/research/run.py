@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,41 +13,17 @@ import pandas as pd
 from kit.errors import KitError, Refused, UsageError
 from kit.market.candles import next_time, open_times
 from kit.market.feed import FeedState
-from kit.model import Instrument, Quote
 from kit.orders.lifecycle import OrderRecord
 from kit.research.strategy import COLUMNS, Runner, Strategy
-from kit.research.trader import Desk, DeskTrader
+from kit.research.trader import DeskTrader
 from kit.runtime import runtime
+
+if TYPE_CHECKING:
+    from kit.broker.broker import Broker
+    from kit.net.live import Live
 
 PATIENCE = 0.5
 """Seconds the session's thread waits for news before it looks whether it was stopped."""
-
-
-class Live(Protocol):
-    """What a session needs of a live frame."""
-
-    symbol: str
-    interval: str
-    instrument: Instrument
-
-    @property
-    def frame(self) -> pd.DataFrame: ...
-    @property
-    def quote(self) -> Quote | None: ...
-    @property
-    def state(self) -> FeedState: ...
-    @property
-    def version(self) -> int: ...
-    def wait(self, version: int | None = None, *, timeout: float = 30.0) -> int: ...
-
-
-class Broker(Protocol):
-    """What a session needs of a broker."""
-
-    @property
-    def desk(self) -> Desk: ...
-    @property
-    def account(self) -> str: ...
 
 
 class Session:

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import ROUND_FLOOR, Decimal
-from typing import Protocol
 
+from kit.broker.desk import Desk
 from kit.model import Instrument, OrderRequest, OrderType, Side
-from kit.orders.account import Account, reservation
+from kit.orders.account import reservation
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
-
-
-class Desk(Protocol):
-    """What the trader needs of a desk."""
-
-    @property
-    def account(self) -> Account: ...
-
-    def place(self, request: OrderRequest, intent: Intent, now: int | None = None) -> OrderRecord: ...
-    def cancel(self, client_id: str) -> object: ...
 
 
 class DeskTrader:
