@@ -265,6 +265,8 @@ class PaperGateway:
                 self._attend(instrument)
 
     def submit(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Outcome:
+        if self._closed:
+            return Refused("this process has closed the paper account")
         self._attend(instrument)
         budget = self.budget(client_id) if request.side is Side.BUY else None
         answer = self._ask(("submit", client_id), partial(self._venue.send, instrument, request, client_id, budget))

@@ -285,7 +285,7 @@ def test_closing_answers_whoever_waits_and_ends_the_thread(market: Market, btc: 
     paper.close()
     waiting.join(5)
     assert isinstance(outcomes[0], Unknown)
-    assert isinstance(paper.submit(btc, BUY, "b"), Unknown)
+    assert isinstance(paper.submit(btc, BUY, "b"), Refused)
     assert not [thread for thread in threading.enumerate() if thread.name == "kit-paper-test"]
     assert not market._callbacks
 
