@@ -43,6 +43,7 @@ CODECS: Mapping[str, Codec] = {"binance": BINANCE}
 NEWEST = 500
 """How many candles come when neither a start nor a limit is given."""
 
+_CONNECTING = threading.Lock()
 _SEPARATORS = re.compile(r"[/\-_:\s]+")
 
 
@@ -294,13 +295,14 @@ def _sandbox(options: Mapping[str, Any]) -> Venue:
 
 def _kept(venue: Venue) -> Venue:
     """The venue that already runs under this one's title with the same key, else this one."""
-    running = runtime.find(Venue, venue.title)
-    if running is not None and running.hosts == venue.hosts and _same_key(running.rest.key, venue.rest.key):
-        running.sandbox = venue.sandbox
-        venue.rest.close()
-        return running
-    runtime.replace(venue.title, venue)
-    return venue
+    with _CONNECTING:
+        running = runtime.find(Venue, venue.title)
+        if running is None or not _same_key(running.rest.key, venue.rest.key):
+            runtime.replace(venue.title, venue)
+            return venue
+    running.sandbox = venue.sandbox
+    venue.rest.close()
+    return running
 
 
 def _same_key(one: Key | None, other: Key | None) -> bool:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -264,8 +264,9 @@ class Rest:
         return _Answer(response.status_code, response.headers, body, sent, received)
 
     def _chunks(self, response: requests.Response, sent: int) -> Iterator[bytes]:
-        size = 0
-        for chunk in response.iter_content(1 << 16):
+        """The answer as it comes in: whole chunks would be waited for as long as single bytes keep coming."""
+        size, response.raw.decode_content = 0, True
+        for chunk in iter(partial(response.raw.read1, 1 << 16), b""):
             size += len(chunk)
             if size > BIGGEST_ANSWER or self._ours.now() - sent > LONGEST_ANSWER:
                 raise TimeoutError

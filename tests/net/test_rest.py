@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import hmac
 import json
@@ -355,6 +356,47 @@ def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(room, "BIGGEST_ANSWER", 1000)
     with serving(answer(b"[" + b" " * 100_000)) as server, client(server) as c, pytest.raises(VenueUnreachable):
         c.rest.do(BINANCE.quote("BTCUSDT"))
+
+
+def test_an_answer_that_only_drips_is_given_up() -> None:
+    with serving(answer({})) as server, client(server) as c:
+
+        def drip(handler: Handler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000")
+            handler.end_headers()
+            for _ in range(3):
+                handler.wfile.write(b"[")
+                c.clock.advance(room.LONGEST_ANSWER)
+            silence(handler)
+
+        server.script = [drip]
+        with pytest.raises(VenueUnreachable, match="no answer came in time"):
+            c.rest.do(BINANCE.quote("BTCUSDT"))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("in_chunks", [True, False])
+def test_an_answer_may_come_packed_and_in_chunks(packed: bool, in_chunks: bool) -> None:
+    trades = [{"id": n, "price": "1", "qty": "2", "time": 3, "isBuyerMaker": True} for n in range(9000)]
+    body = json.dumps(trades).encode()
+
+    def piecewise(handler: Handler) -> None:
+        sent = gzip.compress(body) if packed else body
+        handler.send_response(200)
+        if packed:
+            handler.send_header("Content-Encoding", "gzip")
+        handler.send_header(*(("Transfer-Encoding", "chunked") if in_chunks else ("Content-Length", str(len(sent)))))
+        handler.end_headers()
+        for at in range(0, len(sent), 5000):
+            part = sent[at : at + 5000]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part) if in_chunks else part)
+        handler.wfile.write(b"0\r\n\r\n" if in_chunks else b"")
+
+    with serving(piecewise) as server, client(server) as c:
+        assert len(c.rest.do(BINANCE.trades("BTCUSDT"))) == 9000
+        assert len(c.rest.do(BINANCE.trades("BTCUSDT"))) == 9000
+        assert len(server.peers) == 1
 
 
 def test_a_refusal_is_not_asked_for_again() -> None:
