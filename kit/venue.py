@@ -294,10 +294,10 @@ def _sandbox(options: Mapping[str, Any]) -> Venue:
 
 
 def _kept(venue: Venue) -> Venue:
-    """The venue that already runs under this one's title with the same key, else this one."""
+    """The venue that already runs under this one's title with the same hosts and key, else this one."""
     with _CONNECTING:
         running = runtime.find(Venue, venue.title)
-        if running is None or not _same_key(running.rest.key, venue.rest.key):
+        if running is None or running.hosts != venue.hosts or not _same_key(running.rest.key, venue.rest.key):
             runtime.replace(venue.title, venue)
             return venue
     running.sandbox = venue.sandbox
