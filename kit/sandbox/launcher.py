@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -83,13 +84,13 @@ class Handle:
         """End it in good order, and wait until it has. Nothing happens when it has ended already."""
         with contextlib.suppress(VenueUnreachable):
             self._ask("POST", "stop")
-        _wait_for_end(self.place)
+        _wait_for_end(self.place, self.pid)
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would, and wait until it is gone."""
         if self.running:
             os.kill(self.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
-        _wait_for_end(self.place)
+        _wait_for_end(self.place, self.pid)
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         headers = {"X-Sandbox-Token": self.key.secret}
@@ -185,15 +186,16 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *([known] if known else [])])}
 
 
-def _wait_for_end(place: Path) -> None:
-    """Wait until nobody holds the sandbox's lock: then its process is gone, however it ended."""
-    try:
-        with FileLock(place / "owner.lock", timeout=PATIENCE):
+def _wait_for_end(place: Path, pid: int) -> None:
+    """Wait until nobody holds the sandbox's lock, or a successor does: then its process is gone, however it ended."""
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        address = published(place)
+        if address is not None and address.ready and address.pid != pid:
             return
-    except Timeout:
-        raise VenueUnreachable(
-            f"the sandbox {place.name!r} is still there after {PATIENCE:g} s; end it by hand"
-        ) from None
+        with contextlib.suppress(Timeout), FileLock(place / "owner.lock", timeout=0.05):
+            return
+    raise VenueUnreachable(f"the sandbox {place.name!r} is still there after {PATIENCE:g} s; end process {pid} by hand")
 
 
 def _session() -> requests.Session:

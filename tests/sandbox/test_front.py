@@ -33,7 +33,7 @@ class Desk:
     def get(self, path: str, query: str = "", **kwargs: Any) -> Answer:
         return self.front.answer(Request("GET", f"/api/v3/{path}", query, **kwargs), self.now)
 
-    def signed(self, method: str, path: str, *, body: str = "", secret: str = SECRET, **params: Any) -> Answer:
+    def signed(self, method: str, path: str, *, body: Any = "", secret: Any = SECRET, **params: Any) -> Answer:
         query = urlencode({"timestamp": self.now // 1000} | params)
         signature = hmac.new(secret.encode(), (query + body).encode(), hashlib.sha256).hexdigest()
         request = Request(method, f"/api/v3/{path}", f"{query}&signature={signature}", body, KEY)
