@@ -155,15 +155,18 @@ class Mirror:
         """Notice silence, and have it looked into before it makes the feed STALE. Call a few times a second."""
         if not self._connected:
             return
+        self._notice_silence(now)
+        patience = self.feed.stale_after // 2
+        if not self._due and min(self.feed.silence(now), now - self._probed) >= patience:
+            self._probed = now
+            self._due[Need.PROBE] = Due(now)
+
+    def _notice_silence(self, now: int) -> None:
         silence = self.feed.silence(now)
         if self.feed.state is FeedState.LIVE and silence > self.feed.stale_after:
             self._mute = True
             self._lose(FeedEvent.SILENT, f"no data for {silence / SECOND:.1f} s")
             self.book.desync()  # a frozen book is not shown
-        patience = self.feed.stale_after // 2
-        if not self._due and min(silence, now - self._probed) >= patience:
-            self._probed = now
-            self._due[Need.PROBE] = Due(now)
 
     def _resync(self, now: int) -> None:
         """Ask for everything: something may have been missed."""
@@ -185,6 +188,7 @@ class Mirror:
         """One market-data event, received at ``now`` (µs). What comes before ``up`` is left to REST."""
         if not self._connected:
             return
+        self._notice_silence(now)
         self.feed.proven(now)
         if self._mute:  # the silence may have swallowed messages: trust nothing across it
             self._resync(now)

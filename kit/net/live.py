@@ -145,7 +145,14 @@ class Live:
         A frame of your own: later updates don't show in it, and what you do to it shows nowhere else.
         """
         return self._mirror.candles.snapshot(
-            labels(self.symbol, self.interval, self._codec.name, self.environment, self._mirror.holes)
+            labels(
+                self.symbol,
+                self.interval,
+                self._codec.name,
+                self.environment,
+                self._mirror.holes,
+                instrument=self.instrument,
+            )
         )
 
     @property

@@ -108,10 +108,13 @@ class Loop:
             self._loop.close()
 
     async def _end(self) -> None:
-        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        """Cancel what was spawned, once: a second time would interrupt a socket that is being closed."""
+        for task in self._tasks:
+            if not task.cancelling():
+                task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # transports say goodbye one turn later
         await self._loop.shutdown_asyncgens()
 
     def close(self) -> None:

@@ -209,25 +209,23 @@ class Streams:
 
     async def _connection(self) -> float:
         """One connection from its opening to its end; seconds to wait before the next one."""
-        from websockets.asyncio.client import connect  # loaded when first needed
-
-        proxy: Literal[True] | None = None if urlsplit(self._url).hostname in LOOPBACK else True
         floor = 0.0
         try:
-            async with connect(
-                self._url,
-                proxy=proxy,
-                max_size=BIGGEST_FRAME,
-                compression=None,
-                close_timeout=1.0,
-                logger=_logger,
-            ) as socket:
-                self.connections += 1
-                reason, at_once = await self._converse(socket)
+            reason, at_once = await self._converse(await self._open())
         except Exception as error:  # whatever ends a connection, the next one follows
             reason, at_once, floor = _words(error), False, _retry_after(error)
         self._lost(reason)
         return 0.0 if at_once else max(floor, self._backoff.next())
+
+    async def _open(self) -> ClientConnection:
+        from websockets.asyncio.client import connect  # loaded when first needed
+
+        proxy: Literal[True] | None = None if urlsplit(self._url).hostname in LOOPBACK else True
+        socket = await connect(
+            self._url, proxy=proxy, max_size=BIGGEST_FRAME, compression=None, close_timeout=1.0, logger=_logger
+        )
+        self.connections += 1
+        return socket
 
     def _lost(self, reason: str) -> None:
         self._asked.clear()
@@ -245,8 +243,12 @@ class Streams:
         tasks = [self._loop.spawn(part) for part in (self._listen(socket), self._talk(socket), self._watch())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return next(task.result() for task in tasks if task.done())
+            reason = next(task.result() for task in tasks if task.done())
+            if not self._seats:
+                await socket.close()
+            return reason
         finally:
+            socket.transport.abort()  # a connection that is given up is not waited for
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -330,7 +330,7 @@ Happening = Callable[[Venue, int], list[MarketEvent]]
 )
 def test_a_hole_is_noticed_and_only_what_is_missing_is_asked_for(need: Need, happening: Happening) -> None:
     """Of three things of a kind the second is lost: the third shows it, REST fills it."""
-    scene = Scene().live()
+    scene = Scene(stale_after=600).live()
     step = 60 if need is Need.CANDLES else 1
     scene.after(step).tell(happening(scene.venue, scene.now))
     happening(scene.venue, scene.after(step).now)
@@ -449,11 +449,14 @@ def test_a_mute_feed_goes_stale_for_the_quote_has_moved_without_it() -> None:
     assert "no data for 11.0 s" in scene.mirror.reason
 
 
-def test_nothing_is_trusted_across_a_silence() -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+def test_nothing_is_trusted_across_a_silence_noticed_by_the_clock_or_by_the_next_data(noticed: bool) -> None:
     scene = Scene().live()
     scene.venue.trade(scene.now, 104.0)
     scene.venue.level(1, 99.5, 1.0)
-    scene.after(11).mirror.tick(scene.now)
+    scene.after(11)
+    if noticed:
+        scene.mirror.tick(scene.now)
     scene.tell(scene.venue.level(1, 97.0, 1.0)[-1:])
     assert scene.state() is FeedState.STALE
     scene.answer()
