@@ -18,7 +18,7 @@ from kit.clock import DAY, MINUTE
 from kit.errors import BadRange, UnknownName
 from kit.market.candles import interval_us, iso
 from kit.model import BookSnapshot, Instrument, Quote, Trade
-from kit.sandbox.bars import Bars, Scale, bars_end, bars_of, fold, joined, open_times
+from kit.sandbox.bars import NO_PRINTS, Bars, Scale, bars_end, bars_of, fold, joined, open_times
 from kit.sandbox.chance import Ints
 from kit.sandbox.flow import FIRST_ID, Flow, slot_of
 from kit.sandbox.ladder import Ladder
@@ -169,7 +169,7 @@ class _Line:
     def bars(self, opens: Ints, interval: str, now: int) -> Bars:
         """The bars that open at ``opens``, as far as they had come by ``now``."""
         if not len(opens):
-            return self.flow.minutes(0).part(0, 0)
+            return bars_of(NO_PRINTS, opens, 0)
         start, end = int(opens[0]), bars_end(opens, interval, now)
         step = interval_us(interval)
         if 0 < step < MINUTE:
