@@ -102,8 +102,8 @@ class TinyVenue:
 
     def _trade(self, price: float, qty: float, at: int) -> None:
         self._pass(at)
-        made: dict[str, Any] = {"id": len(self.trades) + 1, "price": f"{price:.2f}", "qty": f"{qty}", "quoteQty": "0", "time": at,
-                "isBuyerMaker": False, "isBestMatch": True}  # fmt: skip
+        made: dict[str, Any] = {"id": len(self.trades) + 1, "price": f"{price:.2f}", "qty": f"{qty}", "quoteQty": "0",
+                                "time": at, "isBuyerMaker": False, "isBestMatch": True}  # fmt: skip
         self.trades.append(made)
         if not self.bars:
             self.bars.append(self._bar(at // MINUTE * MINUTE, made["price"]))
