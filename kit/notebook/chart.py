@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 UP, DOWN, FORMING = "#26a69a", "#ef5350", "#f5a623"
 HOLLOW = ("rgba(38,166,154,.25)", "rgba(239,83,80,.25)")
 BUY, SELL = "#3b82f6", "#e879f9"
-INK, GRID, SHADE = "#808891", "rgba(128,136,145,.18)", "rgba(245,166,35,.14)"
+INK, GRID, SHADE, CLEAR = "#808891", "rgba(128,136,145,.18)", "rgba(245,166,35,.14)", "rgba(0,0,0,0)"
+PRICE = ",.10~f"
+"""d3-format: thousands apart, as many digits as there are, never 60.1k."""
 MOST_BARS = 3_000
 """A browser needs 0.3 s and more to draw this many candles; a longer frame is drawn with fewer, wider bars."""
 
@@ -35,7 +37,7 @@ def figure(candles: pd.DataFrame, *, fills: pd.DataFrame | None = None, title: s
     bars, merged = _merged(candles)
     fig = go.Figure(layout=_layout(title or _title(candles.attrs, merged)))
     fig.update_layout(
-        yaxis={"domain": [0.24, 1]},
+        yaxis={"domain": [0.24, 1], "tickformat": PRICE},
         yaxis2={**_axis(), "domain": [0, 0.18], "anchor": "x", "showticklabels": False, "title": {"text": "volume"}},
         shapes=_shading(candles.attrs.get("holes", ())),
     )
@@ -57,7 +59,7 @@ def equity_figure(equity: pd.DataFrame | pd.Series[Any], *, title: str | None = 
     worth = (equity if isinstance(equity, pd.Series) else equity["equity"]).astype("float64")
     fig = go.Figure(layout=_layout(title or _title({"symbol": "equity", **equity.attrs}, 1)))
     fig.update_layout(
-        yaxis={"domain": [0.32, 1]},
+        yaxis={"domain": [0.32, 1], "tickformat": PRICE},
         yaxis2={**_axis(), "domain": [0, 0.25], "anchor": "x", "tickformat": ".1%", "title": {"text": "drawdown"}},
     )
     if worth.empty:
@@ -74,9 +76,16 @@ def equity_figure(equity: pd.DataFrame | pd.Series[Any], *, title: str | None = 
 
 
 def _plotly() -> Any:
-    import plotly.graph_objects  # noqa: PLC0415  # half a second nobody should pay for importing the kit
+    import plotly.graph_objects  # half a second nobody should pay for importing the kit
 
     return plotly.graph_objects
+
+
+def without_theme(fig: go.Figure) -> go.Figure:
+    """The figure, with no background of its own and in greys that read on a light and on a dark page."""
+    fig.update_layout(font_color=INK, paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
+    fig.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
+    return fig.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
 
 
 # -- what it says -----------------------------------------------------------------------------------------------------
@@ -95,6 +104,7 @@ def _title(attrs: Mapping[Any, Any], merged: int) -> str:
         words.append(f"{merged} {interval} bars to a candle".replace("  ", " "))
     if said := badge(attrs):
         words.append(f'<b><span style="color:{FORMING}">{said}</span></b>')
+    words.append("UTC")
     return " · ".join(words)
 
 
@@ -202,8 +212,8 @@ def _layout(title: str) -> dict[str, Any]:
     return {
         "title": {"text": title, "x": 0.01, "font": {"size": 15}},
         "font": {"color": INK},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
         "xaxis": {**_axis(), "type": "date", "rangeslider": {"visible": False}, "anchor": "y2"},
         "yaxis": _axis(),
         "height": 460,

@@ -7,6 +7,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kit.notebook.chart import DOWN, FORMING, UP
@@ -40,7 +41,9 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, none: st
     if not shown:
         return f'<div style="opacity:.7">{escape(none)}</div>'
     cell = f"padding:2px 10px 2px 0;text-align:left;border-bottom:1px solid {LINE}"
-    head = "".join(f'<th style="{cell};opacity:.7;font-weight:500">{escape(name)}</th>' for name in columns)
+    head = "".join(
+        f'<th style="{cell};opacity:.7;font-weight:500">{escape(name.replace("_", " "))}</th>' for name in columns
+    )
     body = "".join(
         "<tr>" + "".join(f'<td style="{cell}">{escape(text(row.get(name)))}</td>' for name in columns) + "</tr>"
         for row in shown[:MOST_ROWS]
@@ -60,7 +63,7 @@ def text(value: object) -> str:
         case Decimal():
             return f"{value.normalize():f}"
         case float():
-            return "-" if value != value else f"{value:.10g}"  # noqa: PLR0124  # NaN is the one value unlike itself
+            return "-" if np.isnan(value) else np.format_float_positional(value, precision=8, trim="-")
     return str(value)
 
 

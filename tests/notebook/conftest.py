@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from kit.notebook import unload_ipython_extension
+from kit.sandbox import launcher
 
 
 @pytest.fixture
@@ -19,11 +22,13 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A real shell, without a history file, gone after the test."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    assert shell.history_manager is not None
-    shell.history_manager.enabled = False
+    config = Config()
+    config.HistoryManager.enabled = False
+    shell: Any = InteractiveShell.instance(config=config)
     yield shell
     unload_ipython_extension(shell)
+    shell.restore_sys_module_state()
+    atexit.unregister(shell.atexit_operations)
     InteractiveShell.clear_instance()
 
 
@@ -52,3 +57,14 @@ def make_candles(count: int, **attrs: Any) -> pd.DataFrame:
 def candle_frame() -> Callable[..., pd.DataFrame]:
     """``candle_frame(count, **attrs)``: a frame by the candle schema, its last bar forming."""
     return make_candles
+
+
+@pytest.fixture(scope="module")
+def sandbox_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with a sandbox running in it, found by every kernel that has it as ``PAPERTAPE_HOME``."""
+    home = tmp_path_factory.mktemp("papertape")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAPERTAPE_HOME", str(home))
+        handle = launcher.ensure(seed=7)
+        yield home
+        handle.stop()
