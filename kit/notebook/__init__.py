@@ -12,11 +12,11 @@ from kit.runtime import runtime
 
 def install(shell: Any) -> None:
     """Give ``shell`` the kit's displays and let its cells answer for their orders. A second call does nothing."""
-    from kit.notebook import display  # noqa: PLC0415  # pandas and all: not before there is something to show
+    from kit.notebook import display  # pandas and all: not before there is something to show
 
     if runtime.find(CellIdentity, "cells") is None:
         cells = runtime.get(CellIdentity, "cells", lambda: CellIdentity(shell))
-        runtime.cell_intent = cells.intent
+        runtime.cell_intent, runtime.intent_refused = cells.intent, cells.refused
         display.register(shell)
 
 
@@ -36,11 +36,11 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext kit``: takes displays and cell identity back. Nested asyncio stays until the process ends."""
-    from kit.notebook import display  # noqa: PLC0415  # pandas and all: not before there is something to show
+    from kit.notebook import display  # pandas and all: not before there is something to show
 
     cells = runtime.find(CellIdentity, "cells")
     if cells is not None:
         runtime.forget(cells)
         cells.close()
-        runtime.cell_intent = lambda: None
+        runtime.cell_intent, runtime.intent_refused = (lambda: None), (lambda intent: None)
         display.unregister(shell)
