@@ -40,7 +40,9 @@ def workplace(wanted: Path | None) -> Path:
 
 def main(arguments: Sequence[str]) -> int:
     """Open JupyterLab; options it does not know go to JupyterLab. UsageError when JupyterLab is not installed."""
-    parser = argparse.ArgumentParser(prog="kit lab", description="JupyterLab on the kit's notebooks.")
+    parser = argparse.ArgumentParser(
+        prog="kit lab", description="JupyterLab on the kit's notebooks.", allow_abbrev=False
+    )
     parser.add_argument("--dir", type=Path, help="work on a copy of the notebooks in this folder")
     given, passed_on = parser.parse_known_args(arguments)
     if find_spec("jupyterlab") is None:

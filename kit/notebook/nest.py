@@ -19,11 +19,11 @@ def nest_asyncio() -> None:
     if hasattr(asyncio, "_nest_patched"):  # both packages leave this mark
         return
     if find_spec("nest_asyncio2"):
-        import nest_asyncio2  # noqa: PLC0415  # only on request
+        import nest_asyncio2  # only on request
 
         nest_asyncio2.apply()
     elif sys.version_info < (3, 14) and find_spec("nest_asyncio"):
-        import nest_asyncio  # noqa: PLC0415  # the same
+        import nest_asyncio  # the same
 
         nest_asyncio.apply()
     else:
