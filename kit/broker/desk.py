@@ -117,6 +117,7 @@ class Desk:
             self._flush()
             self.journal.intend(entry, instrument)
             self._fold(entry)
+            self.changed.notify_all()
         self._send(instrument, entry)
         return self.records[entry.client_id]
 

@@ -25,6 +25,7 @@ from typing import Protocol
 import msgspec
 
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
+from kit.broker.shown import Worse
 from kit.clock import SECOND, Clock
 from kit.errors import BookUnsynced, VenueUnreachable
 from kit.market.feed import FeedState
@@ -116,7 +117,7 @@ class PaperVenue:
         way, simulator = self._way.get(instrument.symbol), self._simulators.get(instrument.symbol)
         if simulator is None or not (way or simulator.working):
             return
-        reports = simulator.on_book(depth, now)
+        reports = simulator.on_book(Worse(depth, quote) if quote else depth, now)
         while way and way[0].arrival <= now:
             self._arrive(simulator, heapq.heappop(way), quote, now)
         if trade is not None:

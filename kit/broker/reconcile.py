@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -104,17 +105,18 @@ class Follower:
     def _run(self) -> None:
         while not self._closed:
             with self._desk.changed:
-                self._desk.changed.wait_for(self._urgent, self._pause())
+                idle = not (self._desk.open_orders or self._desk.unreconciled)
+                self._desk.changed.wait_for(partial(self._woken, idle=idle), None if idle else self._pause())
             if not self._closed:
                 self._round()
 
-    def _urgent(self) -> bool:
-        """Closed, or an order whose outcome is unknown and that has not been asked for yet."""
+    def _woken(self, *, idle: bool) -> bool:
+        """Closed, or an unknown outcome was not asked for yet; after a time with nothing to ask: there is something."""
+        if idle:
+            return bool(self._closed or self._desk.open_orders or self._desk.unreconciled)
         return self._closed or any(record.client_id not in self._asked for record in self._desk.unresolved)
 
-    def _pause(self) -> float | None:
-        if not self._desk.open_orders and not self._desk.unreconciled:
-            return self._every * 5  # nothing to ask: look whether that is still so
+    def _pause(self) -> float:
         backed_off: float = self._every * 2**self._failures
         return max(self._retry_after, min(SLOWEST, backed_off))
 

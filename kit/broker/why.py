@@ -81,7 +81,7 @@ def _waits_for(record: OrderRecord, quote: Quote | None) -> str:
     buying = request.side is Side.BUY
     if request.stop is not None and not record.triggered:
         beyond = "above" if buying else "below"
-        return f"waits for a trade at {plain(request.stop)} or {beyond}{_market(quote, not buying)}"
+        return f"waits for a trade at {plain(request.stop)} or {beyond}{_market(quote, buying)}"
     if request.price is None:
         return "meets the next picture of the market"
     return (

@@ -1,0 +1,132 @@
+"""The journal against the venue: its word is taken, strangers are left alone, and silence is asked again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kit.broker.reconcile import Follower, reconcile, told
+from kit.clock import SECOND
+from kit.errors import VenueUnreachable
+from kit.model import Balance, OrderRequest, OrderStatus, OrderType, ReportKind, Side
+from kit.orders.ids import Intent
+
+World = Any  # the fixture of conftest.py
+
+REST = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.LIMIT, qty=Decimal("0.5"), price=Decimal(95))
+BUY = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.MARKET, qty=Decimal("0.5"))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_an_answer_is_told_as_the_reports_that_would_have_said_it(world: World) -> None:
+    record = world.desk.place(REST, Intent.keyed("a"))
+    world.venue.trade(94, 0.3, told=False)
+    state = world.venue.query(None, record.client_id)
+    assert [report.kind for report in told(record.client_id, state)] == [ReportKind.ACCEPTED, ReportKind.FILLED]
+
+
+def test_fills_missed_while_nobody_listened_are_found(world: World) -> None:
+    record = world.desk.place(REST, Intent.keyed("a"))
+    world.venue.trade(94, 9, told=False)
+    assert record.status is OrderStatus.OPEN
+    desk = world.restart()
+    assert reconcile(desk) == []
+    assert desk.records[record.client_id].status is OrderStatus.FILLED
+    assert desk.account.total("BTC") == Decimal("1.4995")
+
+
+def test_what_others_did_is_shown_and_left_alone(world: World) -> None:
+    other = type(world)(world.path.with_name("other.sqlite"))
+    other.venue = other.desk.gateway = world.venue
+    stranger = other.desk.place(REST, Intent.keyed("theirs"))
+    world.venue.balances = lambda: [Balance("USDT", Decimal(900), Decimal(50)), Balance("BTC", Decimal(1))]
+    order, balance = reconcile(world.desk)
+    assert (order.kind, order.name) == ("order", stranger.client_id)
+    assert "left alone" in order.verdict
+    assert (balance.name, balance.ours, balance.venue) == ("USDT", "1000", "950")
+    assert not other.venue.orders[stranger.client_id].status.final
+    other.desk.journal.close()
+
+
+def test_a_venue_that_can_not_be_asked_leaves_the_account_unreconciled(world: World) -> None:
+    world.desk.unreconciled = "just opened"
+    world.venue.unreachable = True
+    with pytest.raises(VenueUnreachable):
+        reconcile(world.desk)
+    assert world.desk.unreconciled
+    world.venue.unreachable = False
+    reconcile(world.desk)
+    assert not world.desk.unreconciled
+
+
+@pytest.fixture
+def following(world: World) -> Any:
+    follower = Follower(world.desk, every=0.01)
+    yield follower
+    follower.close()
+    follower.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "kit-orders-paper"]
+
+
+def test_an_unknown_order_is_asked_for_at_once(world: World) -> None:
+    follower = Follower(world.desk, every=60)
+    world.venue.lose_answer = True
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    until(lambda: record.status is OrderStatus.FILLED)
+    follower.close()
+
+
+def test_open_orders_are_followed(world: World, following: Follower) -> None:
+    record = world.desk.place(REST, Intent.keyed("a"))
+    world.venue.trade(94, 0.3, told=False)
+    until(lambda: record.status is OrderStatus.PARTIAL)
+    world.venue.trade(94, 0.3, told=False)
+    until(lambda: record.status is OrderStatus.FILLED)
+
+
+def test_of_many_open_orders_only_those_that_changed_are_asked_for(world: World, following: Follower) -> None:
+    records = [world.desk.place(REST, Intent.keyed(f"{n}")) for n in range(8)]
+    world.venue.trade(94, 0.75, told=False)
+    until(lambda: sum((r.filled for r in records), Decimal(0)) == Decimal("0.75"))
+    for record in records:
+        world.venue.cancel(world.desk.journal.instruments["BTC/USDT"], record.client_id)
+    until(lambda: all(record.status.final for record in records))
+
+
+def test_a_venue_that_is_away_is_asked_until_it_is_back(world: World, following: Follower) -> None:
+    world.venue.lose_answer = world.venue.unreachable = True
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    until(lambda: "no connection" in following.last_error)
+    assert record.status is OrderStatus.UNKNOWN
+    world.venue.unreachable = False
+    until(lambda: record.status is OrderStatus.FILLED)
+    until(lambda: not following.last_error)
+
+
+def test_an_order_that_never_arrived_ends_when_the_venue_can_not_be_working_on_it(world: World) -> None:
+    world.venue.lose_request = True
+    follower = Follower(world.desk, every=0.01)
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    time.sleep(0.05)
+    assert record.status is OrderStatus.UNKNOWN
+    world.clock.advance(15 * SECOND)
+    until(lambda: record.status is OrderStatus.REJECTED)
+    follower.close()
+
+
+def test_the_account_is_reconciled_by_itself(world: World, following: Follower) -> None:
+    world.desk.unreconciled = "the venue was away"
+    with world.desk.changed:
+        world.desk.changed.notify_all()
+    until(lambda: not world.desk.unreconciled)
