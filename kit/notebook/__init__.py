@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from kit.notebook.cell import CellIdentity
 from kit.notebook.nest import nest_asyncio
 from kit.runtime import runtime
 
 
 def install(shell: Any) -> None:
     """Give ``shell`` the kit's displays and let its cells answer for their orders. A second call does nothing."""
-    from kit.notebook import display  # pandas and all: not before there is something to show
+    from kit.notebook import display  # not before there is something to show
+    from kit.notebook.cell import CellIdentity
 
     if runtime.find(CellIdentity, "cells") is None:
         cells = runtime.get(CellIdentity, "cells", lambda: CellIdentity(shell))
@@ -36,7 +36,8 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext kit``: takes displays and cell identity back. Nested asyncio stays until the process ends."""
-    from kit.notebook import display  # pandas and all: not before there is something to show
+    from kit.notebook import display  # not before there is something to show
+    from kit.notebook.cell import CellIdentity
 
     cells = runtime.find(CellIdentity, "cells")
     if cells is not None:

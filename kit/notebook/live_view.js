@@ -99,7 +99,12 @@ export function doubt({ ended, error, state, reason, age, silentMs }) {
 async function plotly(model) {
   const id = model.get("plotly").replace("IPY_MODEL_", "");
   seen.plotly ??= model.widget_manager.get_model(id).then((source) => loadPlotly(source.get("text")));
-  return seen.plotly;
+  try {
+    return await seen.plotly;
+  } catch (error) {
+    seen.plotly = undefined; // the next view tries again
+    throw error;
+  }
 }
 
 function loadPlotly(text) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from importlib.util import find_spec
 
@@ -16,6 +15,8 @@ def nest_asyncio() -> None:
     breaks timeouts from Python 3.14 on: there it is refused with UsageError. The patch covers every loop of this
     process until it ends. A second call does nothing.
     """
+    import asyncio  # here: it is most of what importing this room would cost
+
     if hasattr(asyncio, "_nest_patched"):  # both packages leave this mark
         return
     if find_spec("nest_asyncio2"):
