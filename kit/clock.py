@@ -24,13 +24,23 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """The machine's clock, advancing monotonically: a step of the system clock never turns time back."""
+    """The machine's clock, advancing monotonically: a step of the system clock never turns time back.
+
+    A step forward is followed: the monotonic clock stands still while a laptop sleeps.
+    """
+
+    LEAP = 500_000_000
+    """How far (ns) the system clock must be ahead before it is followed; less is left to the venue's offset."""
 
     def __init__(self) -> None:
         self._offset = time.time_ns() - time.monotonic_ns()
 
     def now(self) -> int:
-        return (time.monotonic_ns() + self._offset) // 1_000
+        ours, system = time.monotonic_ns() + self._offset, time.time_ns()
+        if system - ours > self.LEAP:
+            self._offset += system - ours
+            ours = system
+        return ours // 1_000
 
 
 @dataclass

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.clock import ManualClock, Offset, VenueClock, WallClock
+from kit.clock import SECOND, ManualClock, Offset, VenueClock, WallClock
 
 
 def test_a_manual_clock_moves_only_when_told_and_only_forward() -> None:
@@ -21,6 +23,15 @@ def test_the_wall_clock_never_turns_back() -> None:
     clock = WallClock()
     times = [clock.now() for _ in range(1000)]
     assert times == sorted(times)
+
+
+def test_the_wall_clock_catches_up_after_a_sleep_and_ignores_a_step_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = WallClock()
+    before, system = clock.now(), time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: system() - 3600 * 10**9)
+    assert clock.now() >= before
+    monkeypatch.setattr(time, "time_ns", lambda: system() + 3600 * 10**9)
+    assert clock.now() - before >= 3600 * SECOND
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-(10**9), 10**9))
