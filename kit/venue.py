@@ -24,6 +24,7 @@ from kit.errors import BadRange, UnknownName, UsageError, VenueRefused
 from kit.market import candles as bars
 from kit.market import tables
 from kit.market.candles import Moment
+from kit.market.feed import FeedState
 from kit.model import Instrument, Quote
 from kit.net import keys
 from kit.net.history import History
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 CODECS: Mapping[str, Codec] = {"binance": BINANCE}
 NEWEST = 500
 """How many candles come when neither a start nor a limit is given."""
+OPENING = 10.0
+"""Seconds that ``live`` waits for its first picture."""
 
 _CONNECTING = threading.Lock()
 _SEPARATORS = re.compile(r"[/\-_:\s]+")
@@ -184,7 +187,11 @@ class Venue:
         return msgspec.structs.replace(quote, symbol=instrument.symbol)
 
     def live(self, symbol: str, interval: str = "1m") -> Live:
-        """Frame, trades, quote and book that follow the market in the background; asked again, it is the same one."""
+        """Frame, trades, quote and book that follow the market in the background; asked again, it is the same one.
+
+        Waits up to ``OPENING`` seconds for its first picture; what is missing then comes in the background, and
+        ``live.state`` and ``live.reason`` say so.
+        """
         from kit.net.live import Live
         from kit.net.loop import Loop
 
@@ -192,7 +199,10 @@ class Venue:
         instrument = self.instrument(symbol)
         loop = runtime.get(Loop, "streams", Loop)
         name = f"{self.title} {instrument.symbol} {interval}"
-        return runtime.get(Live, name, partial(self._open, loop, instrument, interval))
+        live = runtime.get(Live, name, partial(self._open, loop, instrument, interval))
+        if live.state in (FeedState.CONNECTING, FeedState.SYNCING):
+            live.ready(OPENING)
+        return live
 
     def close(self) -> None:
         """Close the live frames opened here, and every connection. May be called twice."""

@@ -110,7 +110,8 @@ class Streams:
 
     Binance lets a connection take 5 messages a second, pings and pongs among them, and an address open 300 connections
     in 5 minutes (web-socket-streams.md): the allowances stay below. ``mute_after`` is how many seconds without data
-    make a connection worth replacing.
+    (or without an answer to a
+    subscription) make a connection worth replacing.
     """
 
     def __init__(self, codec: Codec, hosts: Hosts, *, loop: Loop, clock: Clock, seed: int, mute_after: float = 15.0):
@@ -126,7 +127,7 @@ class Streams:
         self._routes: dict[Route, tuple[Listener, ...]] = {}
         self._asked: set[Subscription] = set()
         self._confirmed: set[Subscription] = set()
-        self._pending: dict[int | str | None, list[Subscription]] = {}
+        self._pending: dict[int | str | None, tuple[float, list[Subscription]]] = {}
         self._id = 0
         self._heard = 0.0
         self._changed = asyncio.Event()
@@ -209,13 +210,13 @@ class Streams:
 
     async def _connection(self) -> float:
         """One connection from its opening to its end; seconds to wait before the next one."""
-        floor = 0.0
         try:
             reason, at_once = await self._converse(await self._open())
         except Exception as error:  # whatever ends a connection, the next one follows
-            reason, at_once, floor = _words(error), False, _retry_after(error)
+            self._lost(_words(error))
+            return max(_retry_after(error), self._backoff.next())
         self._lost(reason)
-        return 0.0 if at_once else max(floor, self._backoff.next())
+        return 0.0 if at_once else self._backoff.next()
 
     async def _open(self) -> ClientConnection:
         from websockets.asyncio.client import connect  # loaded when first needed
@@ -273,9 +274,14 @@ class Streams:
             self._tell(listener, event, now)
 
     async def _watch(self) -> tuple[str, bool]:
-        while (silence := self._loop.time() - self._heard) < self._mute_after:
-            await asyncio.sleep(self._mute_after - silence)
-        return f"the connection was mute for {silence:.0f} s", False
+        """Wait until there was no data, or no answer to a subscription, for too long."""
+        while True:
+            now = self._loop.time()
+            if now - self._heard >= self._mute_after:
+                return f"the connection was mute for {now - self._heard:.0f} s", False
+            if any(now - asked >= self._mute_after for asked, _ in self._pending.values()):
+                return "the venue did not confirm the subscriptions", False
+            await asyncio.sleep(self._mute_after / 10)
 
     # -- what the venue is asked for
 
@@ -299,7 +305,7 @@ class Streams:
         self._id += 1
         if missing:
             self._asked.update(missing)
-            self._pending[self._id] = missing
+            self._pending[self._id] = (self._loop.time(), missing)
             return self._codec.subscribe(missing, self._id)
         if extra:
             self._asked.difference_update(extra)
@@ -308,9 +314,7 @@ class Streams:
         return None
 
     def _acknowledge(self, ack: Ack) -> None:
-        subscriptions = self._pending.pop(ack.id, None)
-        if subscriptions is None:
-            return
+        _, subscriptions = self._pending.pop(ack.id, (0.0, []))
         if ack.error:
             self._refuse(subscriptions, ack.error)
             return
@@ -329,7 +333,8 @@ def _words(error: Exception) -> str:
     """An error as a reason to show."""
     if isinstance(error, KitError):
         return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = str(error) or type(error).__name__
+    return f"the connection broke: {said}" if "Closed" in type(error).__name__ else f"no connection: {said}"
 
 
 def _retry_after(error: Exception) -> float:
