@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from kit.sandbox.budgets import RATE_LIMITS
-from kit.sandbox.faults import Faults
 from kit.sandbox.front import Answer
 from kit.sandbox.hall import Hall
 from kit.sandbox.order_wire import user_events
@@ -28,8 +26,8 @@ class ApiDoor(Door):
 
     messages_per_second = None
 
-    def __init__(self, hall: Hall, faults: Faults, now: Callable[[], int]) -> None:
-        super().__init__(faults, now)
+    def __init__(self, hall: Hall) -> None:
+        super().__init__(hall.faults, hall.wall)
         self._hall = hall
         self._subscriptions: dict[Client, dict[int, str]] = {}
         self._counts: dict[Client, int] = {}
@@ -45,7 +43,7 @@ class ApiDoor(Door):
 
     def heard(self, client: Client, message: str | bytes) -> None:
         """A request: answered at once, late, wrongly or never, as the faults have it."""
-        now = self._hall.touched = self._now()
+        now = self._hall.touched = self._wall.now()
         wish = _decoded(message)
         name = str(wish.get("method", ""))
         target = f"WS {name}"
@@ -88,7 +86,7 @@ class ApiDoor(Door):
 
     def _subscribe(self, client: Client, params: dict[str, Json]) -> Answer:
         try:
-            account = self._hall.front.who(params, self._now())
+            account = self._hall.front.who(params, self._hall.clock.now())
         except Refusal as refusal:
             return _refused(refusal)
         number = self._counts[client]

@@ -15,7 +15,7 @@ from kit.clock import SECOND, Clock
 from kit.errors import StoreError
 from kit.sandbox.auth import Credential, KeyKind
 from kit.sandbox.exchange import Exchange
-from kit.sandbox.faults import Faults
+from kit.sandbox.faults import Faults, Plan
 from kit.sandbox.front import Answer, Front, Request
 from kit.sandbox.market import Market
 from kit.sandbox.receipts import Change
@@ -35,18 +35,23 @@ _KEY_ALPHABET = string.ascii_letters + string.digits
 
 
 class Hall:
-    """One sandbox: its exchange, front door, file and faults, told the time by ``clock``."""
+    """One sandbox: its exchange, front door, file and faults.
 
-    def __init__(self, market: Market, store: Store, faults: Faults, clock: Clock) -> None:
+    ``clock`` is the exchange's, which a tape kept in its own times sets to another era; ``wall`` is everybody's: faults
+    and idleness go by it.
+    """
+
+    def __init__(self, market: Market, store: Store, faults: Plan, clock: Clock, wall: Clock) -> None:
         now = clock.now()
         orders, fills = store.orders(), store.fills()
         used = [order.id for order in orders] + [fill.id for fill in fills]
         self.exchange = Exchange(market, first_id=max(used, default=0) + 1)
         self.front = Front(self.exchange)
-        self.faults = faults
+        self.faults = Faults(faults, wall.now())
         self.clock = clock
-        self.touched = now
-        """When a client was last heard of, µs."""
+        self.wall = wall
+        self.touched = wall.now()
+        """When a client was last heard of, µs by the wall."""
         self.broken: StoreError | None = None
         """Set when the disk failed: memory is ahead of it, so the process must end."""
         self.tell: Callable[[list[Change]], None] = lambda _changes: None

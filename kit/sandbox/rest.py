@@ -66,7 +66,7 @@ class RestDoor:
         request = await _request(http)
         if self._latency:
             await asyncio.sleep(self._latency)
-        now = hall.touched = hall.clock.now()
+        now = hall.touched = hall.wall.now()
         if struck := hall.faults.before(target, now):
             return _json(_turned_away(struck))
         answer = hall.answer(request)
@@ -100,11 +100,11 @@ class RestDoor:
         return guarded
 
     async def _health(self, _http: HttpRequest) -> Response:
-        self._hall.touched = self._hall.clock.now()
-        return _plain(dict(self._facts))
+        self._hall.touched = self._hall.wall.now()
+        return _plain({**self._facts, "ended": self._hall.exchange.closed(self._hall.clock.now())})
 
     async def _add_fault(self, http: HttpRequest) -> Response:
-        self._hall.faults.add(fault(await _object(http)), self._hall.clock.now())
+        self._hall.faults.add(fault(await _object(http)), self._hall.wall.now())
         return _plain({})
 
     async def _clear_faults(self, _http: HttpRequest) -> Response:

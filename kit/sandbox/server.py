@@ -26,11 +26,11 @@ from filelock import FileLock, Timeout
 from starlette.requests import Request
 from websockets.asyncio.server import serve
 
-from kit.clock import MINUTE, SECOND, Clock
+from kit.clock import MINUTE, SECOND, WallClock
 from kit.errors import KitError, UsageError
 from kit.sandbox.api_door import PATH as API_PATH
 from kit.sandbox.api_door import ApiDoor
-from kit.sandbox.faults import Faults, Plan, plan
+from kit.sandbox.faults import Plan, plan
 from kit.sandbox.feeds import TICK
 from kit.sandbox.hall import Hall
 from kit.sandbox.home import Address, Terms, folder, publish, withdraw
@@ -123,11 +123,11 @@ def _run(chosen: Options) -> int:
     try:
         store = Store(place / "sandbox.sqlite")
         market, clock, terms = open_market(chosen.terms, store)
-        hall = Hall(market, store, Faults(chosen.faults, clock.now()), clock)
+        hall = Hall(market, store, chosen.faults, clock, WallClock())
     except KitError as error:
         publish(place, Address.failed(str(error)))
         raise
-    process = Process(chosen, hall, clock, terms)
+    process = Process(chosen, hall, terms)
     try:
         asyncio.run(process.live())
     finally:
@@ -139,15 +139,14 @@ def _run(chosen: Options) -> int:
 class Process:
     """The doors of one hall and the loop that moves its market."""
 
-    def __init__(self, chosen: Options, hall: Hall, clock: Clock, terms: Terms) -> None:
+    def __init__(self, chosen: Options, hall: Hall, terms: Terms) -> None:
         self._chosen = chosen
         self._hall = hall
-        self._clock = clock
         self._terms = terms
         self._ending = asyncio.Event()
         self._ended = False
-        self._streams = StreamDoor(hall.exchange, hall.faults, clock.now)
-        self._api = ApiDoor(hall, hall.faults, clock.now)
+        self._streams = StreamDoor(hall.exchange, hall.faults, hall.clock, hall.wall)
+        self._api = ApiDoor(hall)
         hall.tell = self._api.tell
 
     async def live(self) -> None:
@@ -161,36 +160,38 @@ class Process:
                 publish(folder(self._chosen.name), address)
                 _say(address.ready_line())
                 await self._turn()
-                self._streams.shut_down(self._clock.now())
+                self._streams.shut_down(self._hall.clock.now())
                 await web.stop()
 
     async def _turn(self) -> None:
         """Move the market every tick until the end."""
         while not self._ending.is_set():
-            now = self._clock.now()
-            if self._hall.faults.drops(now):
+            began = self._hall.wall.now()
+            if self._hall.faults.drops(began):
                 self._streams.cut_all()
                 self._api.cut_all()
+            now = self._hall.clock.now()
             self._hall.advance(now)
             self._streams.tick(now)
             await self._streams.keep()
             await self._api.keep()
-            self._watch(now)
-            spent = self._clock.now() - now
+            self._watch(began, now)
+            spent = self._hall.wall.now() - began
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), max(0.001, (TICK - spent) / SECOND))
 
-    def _watch(self, now: int) -> None:
+    def _watch(self, wall: int, now: int) -> None:
         """End when the disk failed or no client has come for long; say when the tape has ended."""
         if self._streams.clients or self._api.clients:
-            self._hall.touched = now
-        idle = self._chosen.idle and now - self._hall.touched > self._chosen.idle * MINUTE
+            self._hall.touched = wall
+        idle = self._chosen.idle and wall - self._hall.touched > self._chosen.idle * MINUTE
         if idle or self._hall.broken:
             log.info("ending: %s", "no client for a while" if idle else self._hall.broken)
             self._ending.set()
         if not self._ended and self._hall.exchange.closed(now):
             self._ended = True
             ends = self._hall.exchange.market.ends or 0
+            log.info("the tape has ended; orders are refused from here on")
             _say({"ended": True, "time": ends // 1000})
 
     def _address(self, rest: socket.socket, stream: socket.socket, api: socket.socket) -> Address:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
-from kit.clock import DAY, SECOND
+from kit.clock import DAY, SECOND, Clock
 from kit.sandbox.faults import Faults
 from kit.sandbox.wire import Stamp, microseconds, milliseconds
 
@@ -67,10 +66,10 @@ class Door(ABC):
     messages_per_second: int | None = MESSAGES_PER_SECOND
     """How many may come in on one connection; None: its messages are counted as requests instead."""
 
-    def __init__(self, faults: Faults, now: Callable[[], int]) -> None:
+    def __init__(self, faults: Faults, wall: Clock) -> None:
         self.clients: set[Client] = set()
         self._faults = faults
-        self._now = now
+        self._wall = wall
 
     @abstractmethod
     def knows(self, path: str) -> bool:
@@ -90,12 +89,12 @@ class Door(ABC):
 
     async def serve(self, connection: ServerConnection) -> None:
         """Live with one connection until it ends."""
-        client = Client(connection, self._now())
+        client = Client(connection, self._wall.now())
         self.clients.add(client)
         self.joined(client)
         try:
             async for message in connection:
-                if self.messages_per_second and client.hurried(self._now()):
+                if self.messages_per_second and client.hurried(self._wall.now()):
                     await connection.close(CloseCode.POLICY_VIOLATION, "Too many requests")
                     break
                 self.heard(client, message)
@@ -107,7 +106,7 @@ class Door(ABC):
 
     def admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """None lets a handshake go on; a response refuses it."""
-        if self._faults.refuses(self._now()):
+        if self._faults.refuses(self._wall.now()):
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "\n")
         if not self.knows(urlsplit(request.path).path):
             return connection.respond(HTTPStatus.NOT_FOUND, "Not Found\n")
@@ -115,7 +114,7 @@ class Door(ABC):
 
     def send(self, client: Client, message: bytes) -> None:
         """Hand a JSON text to a client without waiting for it. While muted nothing leaves."""
-        if self._faults.muted(self._now()):
+        if self._faults.muted(self._wall.now()):
             return
         if client.connection.transport.get_write_buffer_size() > SLOW:
             client.cut()
@@ -124,7 +123,7 @@ class Door(ABC):
 
     async def keep(self) -> None:
         """Ping who is due, cut off who does not answer, close what has lived its day."""
-        now = self._now()
+        now = self._wall.now()
         for client in list(self.clients):
             if now - client.opened > LIFETIME:
                 await client.connection.close(CloseCode.GOING_AWAY, "24 hours are over")
@@ -143,7 +142,7 @@ class Door(ABC):
 
     def _ponged(self, client: Client, done: asyncio.Future[float]) -> None:
         if not done.cancelled() and done.exception() is None:
-            client.heard = self._now()
+            client.heard = self._wall.now()
 
     def cut_all(self) -> None:
         """End every connection without a word."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from kit.clock import SECOND
+from kit.clock import SECOND, Clock
 from kit.sandbox.endpoint import Context
 from kit.sandbox.exchange import Exchange
 from kit.sandbox.faults import Faults
@@ -36,15 +36,16 @@ class BadRequest(Exception):
 class StreamDoor(Door):
     """Connections, their streams, and one feed for every symbol somebody listens to."""
 
-    def __init__(self, exchange: Exchange, faults: Faults, now: Callable[[], int]) -> None:
-        super().__init__(faults, now)
+    def __init__(self, exchange: Exchange, faults: Faults, clock: Clock, wall: Clock) -> None:
+        super().__init__(faults, wall)
         self._exchange = exchange
+        self._clock = clock
         self._streams: dict[Client, dict[str, None]] = {}
         self._combined: dict[Client, bool] = {}
         self._readers: defaultdict[str, set[Client]] = defaultdict(set)
         self._feeds: dict[str, Feed] = {}
         self._late: deque[tuple[int, Frame]] = deque()
-        """Frames a delay holds back, with the time (µs) they are due."""
+        """Frames a delay holds back, with the time (µs by the wall) they are due."""
 
     def knows(self, path: str) -> bool:
         return path in ("/stream", "/ws") or path.startswith("/ws/")
@@ -72,10 +73,11 @@ class StreamDoor(Door):
 
     def tick(self, now: int) -> None:
         """Make this tick's frames and send them."""
+        wall = self._wall.now()
         for native, feed in self._feeds.items():
             for frame in feed.frames(self._wanted(native), now):
-                self._publish(frame, now)
-        while self._late and self._late[0][0] <= now:
+                self._publish(frame, wall)
+        while self._late and self._late[0][0] <= wall:
             self._deliver(self._late.popleft()[1])
 
     def shut_down(self, now: int) -> None:
@@ -153,8 +155,9 @@ class StreamDoor(Door):
         if parsed is None or parsed[0] in self._feeds:
             return
         pit = self._exchange.pit(parsed[0])
-        self._exchange.wake(pit, self._now())
-        feed = self._feeds[parsed[0]] = Feed(pit, self._statistics(parsed[0]), last=self._now())
+        now = self._clock.now()
+        self._exchange.wake(pit, now)
+        feed = self._feeds[parsed[0]] = Feed(pit, self._statistics(parsed[0]), last=now)
         pit.listeners.append(feed.hear)
 
     def _hush(self) -> None:
