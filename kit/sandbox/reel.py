@@ -1,8 +1,8 @@
 """What a tape holds of one instrument, cleaned and in the venue's own time: its prints, its touch and its book.
 
 Receive times are the recorder's and may be off by seconds; the venue's are in the messages. Trades and book deltas
-carry one, quotes don't: theirs is the receive time put right by the median difference, held between the book deltas
-that their update id lies between. So everything is told in the order in which it was true.
+carry one, quotes don't: theirs is the receive time put right as for the trades that came in around them, held between
+the book deltas that their update id lies between. So everything is told in the order in which it was true.
 
 A tape is played up to the first message that is missing from it: what comes after would be a guess.
 """
@@ -21,7 +21,7 @@ from kit.market.book import Book
 from kit.model import BookDelta, BookSnapshot, Instrument
 from kit.sandbox.bars import Prints
 from kit.sandbox.chance import Floats, Ints
-from kit.sandbox.takes import Answer, Take
+from kit.sandbox.takes import Answer, Collected, Take
 
 _QUOTES = (
     "USDT",
@@ -145,22 +145,36 @@ class Reel(NamedTuple):
     """The last moment before something is missing, or ``NEVER``."""
 
 
-def reel(native: str, take: Take, nameless: Sequence[Answer], known: Instrument | None, ahead: int) -> Reel | None:
-    """One instrument's part of a tape, or None when the tape does not know its book.
+class VenueTime:
+    """Receive times as the venue's, by the messages that tell both: trades, which are sent at once, else deltas."""
 
-    ``nameless`` are books of unknown symbol, ``known`` is how the venue describes the instrument, ``ahead`` how many µs
-    the venue's clock is ahead of the recorder's.
-    """
+    def __init__(self, found: Collected) -> None:
+        clock = np.array(found.trade_clock or found.book_clock, np.int64).reshape(-1, 2)
+        self._received, at = np.unique(clock[:, 0], return_index=True)
+        self._ahead = clock[at, 1] - self._received
+
+    def of(self, received: Ints) -> Ints:
+        """The venue's time when it sent what came in at these times."""
+        if not len(self._received):
+            return received
+        ahead: Ints = np.interp(received, self._received, self._ahead).astype(np.int64)
+        return received + ahead
+
+
+def reel(native: str, found: Collected, clock: VenueTime) -> Reel | None:
+    """One instrument's part of a tape, or None when the tape does not know its book."""
+    take = found.takes[native]
     deltas = _deltas(take)
-    opening = _opening(take.snapshots, nameless, deltas)
+    opening = _opening(take.snapshots, found.nameless, deltas)
     if opening is None:
         return None
     first = int(np.searchsorted(deltas.last_id, opening.book.last_id, side="right"))
-    since = int(deltas.time[first - 1]) if first else _received(opening, ahead, deltas)
+    since = int(deltas.time[first - 1]) if first else _received(opening, clock, deltas)
     all_deltas, deltas = deltas, deltas.at(slice(first, None))
     film = Film(native, opening.book, deltas)
     ends = int(deltas.time[film.length]) - 1 if film.length < len(deltas.time) else NEVER
-    quotes = _quotes(take, all_deltas, ahead) if len(take.quotes) else film.quotes(since)
+    quotes = _quotes(take, all_deltas, clock) if len(take.quotes) else film.quotes(since)
+    known = found.instruments.get(native)
     instrument = known if known and known.tick and known.lot else _instrument(native, take, opening.book)
     prints, prints_end = _prints(take, instrument)
     return Reel(instrument, prints, quotes, deltas.at(slice(0, film.length)), film, since, min(ends, prints_end))
@@ -188,22 +202,22 @@ def _opening(named: Sequence[Answer], nameless: Sequence[Answer], deltas: Deltas
     return None
 
 
-def _received(opening: Answer, ahead: int, deltas: Deltas) -> int:
+def _received(opening: Answer, clock: VenueTime, deltas: Deltas) -> int:
     """When a book came that no delta precedes: not after the first one that follows."""
-    time = opening.received + ahead
+    time = int(clock.of(np.array([opening.received]))[0])
     return min(time, int(deltas.time[0])) if len(deltas.time) else time
 
 
-def _quotes(take: Take, deltas: Deltas, ahead: int) -> Quotes:
+def _quotes(take: Take, deltas: Deltas, clock: VenueTime) -> Quotes:
     """In the order of their ids, each once."""
     rows = np.array(take.quotes, np.int64).reshape(-1, 2)
     ids, order = np.unique(rows[:, 0], return_index=True)
     touch = np.array(take.touches, np.float64).reshape(-1, 4)[order]
-    time = rows[order, 1] + ahead
+    time = clock.of(rows[order, 1])
     if len(deltas.time):
         within = np.searchsorted(deltas.last_id, ids)  # the delta that tells the book the same
         bounds = np.concatenate(([-NEVER], deltas.time, [NEVER]))
-        time = np.clip(time, bounds[within], bounds[within + 1])
+        time = np.clip(time, bounds[within] + 1, bounds[within + 1])
     return Quotes(ids, np.maximum.accumulate(time), touch)
 
 

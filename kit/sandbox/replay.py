@@ -9,7 +9,7 @@ Memory is a few numbers for each message. A replay moves a book along as it is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from kit.net.tape import TapeLine
 from kit.sandbox.bars import NO_PRINTS, Scale, bars_end, bars_of, open_times
 from kit.sandbox.chance import Ints
 from kit.sandbox.market import CandleColumns, MarketEvent
-from kit.sandbox.reel import NEVER, Reel, reel
+from kit.sandbox.reel import NEVER, Reel, VenueTime, reel
 from kit.sandbox.takes import collect
 
 
@@ -99,27 +99,30 @@ class Replay:
         line = self._line(native)
         if now < self.begins:
             raise BadRange(f"the tape's books are not known before {iso(self.begins)}; ask for a later time")
-        book = line.film.after(int(np.searchsorted(line.delta_time, now, side="right")))
+        book = line.film.after(line.changed(now))
         return BookSnapshot(native, book.last_id, book.bids(limit), book.asks(limit))
 
     def quote(self, native: str, *, now: int) -> Quote:
         line = self._line(native)
         at = int(np.searchsorted(line.quote_time, now, side="right")) - 1
-        if at < 0:
+        if at >= 0:
+            return line.quote(at)
+        if now < self.begins:
             raise BadRange(f"the tape has no quote of {native} up to {iso(now)}; ask for a later time")
-        return line.quote(at)
+        return line.film.after(line.changed(now)).best()
 
     def events(self, native: str, *, after: int, until: int) -> list[MarketEvent]:
         line = self._line(native)
-        trades, quotes, deltas = (
-            range(*np.searchsorted(time, [after, until], side="right").tolist())
-            for time in (line.prints.time, line.quote_time, line.delta_time)
+        trades, quotes, deltas, all_of_them = (
+            slice(*np.searchsorted(time, [after, until], side="right").tolist())
+            for time in (line.prints.time, line.quote_time, line.delta_time, line.times)
         )
-        happened: list[MarketEvent] = []
-        happened += line.scale.trades(native, line.prints.part(trades.start, trades.stop))
-        happened += map(line.quote, quotes)
-        happened += map(line.delta, deltas)
-        return sorted(happened, key=lambda event: event.time)  # at one time: trades, then quotes, then the book
+        happened: tuple[Iterator[MarketEvent], ...] = (
+            iter(line.scale.trades(native, line.prints.part(trades.start, trades.stop))),
+            map(line.quote, range(quotes.start, quotes.stop)),
+            map(line.delta, range(deltas.start, deltas.stop)),
+        )
+        return [next(happened[kind]) for kind in line.kinds[all_of_them].tolist()]
 
     def _line(self, native: str) -> _Line:
         try:
@@ -153,11 +156,19 @@ class _Line:
         self._quotes, self._deltas = reel.quotes, reel.deltas
         self.film = reel.film
         self.scale = Scale.of(reel.instrument)
-        prints = reel.prints.part(0, int(np.searchsorted(reel.prints.time, ends, side="right")))
-        self.prints = prints._replace(time=pace.told(prints.time))
-        self.quote_time, self.delta_time = (
-            pace.told(time[time <= ends]) for time in (reel.quotes.time, reel.deltas.time)
-        )
+        times = [time[time <= ends] for time in (reel.prints.time, reel.quotes.time, reel.deltas.time)]
+        printed, self.quote_time, self.delta_time = map(pace.told, times)
+        self.prints = reel.prints.part(0, len(printed))._replace(time=printed)
+        together = np.concatenate(times)
+        order = np.argsort(together, kind="stable")  # at one time: trades, then quotes, then the book
+        self.times = pace.told(together[order])
+        """Of trades, quotes and deltas together."""
+        self.kinds = np.repeat(np.arange(3), [len(time) for time in times])[order]
+        """0 a trade, 1 a quote, 2 a delta."""
+
+    def changed(self, until: int) -> int:
+        """How many deltas there have been up to and including ``until``."""
+        return int(np.searchsorted(self.delta_time, until, side="right"))
 
     def printed(self, until: int) -> int:
         """How many trades there have been up to and including ``until``."""
@@ -175,11 +186,8 @@ class _Line:
 def _reels(lines: Iterable[TapeLine]) -> list[Reel]:
     """The instruments whose books the tape tells."""
     found = collect(lines)
-    ahead = round(float(np.median(found.ahead))) if found.ahead else 0
-    made = [
-        reel(native, take, found.nameless, found.instruments.get(native), ahead)
-        for native, take in sorted(found.takes.items())
-    ]
+    clock = VenueTime(found)
+    made = [reel(native, found, clock) for native in sorted(found.takes)]
     reels = [one for one in made if one is not None]
     if not reels:
         raise DataError(

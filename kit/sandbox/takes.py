@@ -52,8 +52,10 @@ class Collected:
     """As the venue describes them, where the tape tells."""
     nameless: list[Answer] = field(default_factory=list)
     """Books whose symbol is not told."""
-    ahead: array[int] = field(default_factory=lambda: array("q"))
-    """Venue time minus receive time of every message that tells both."""
+    trade_clock: array[int] = field(default_factory=lambda: array("q"))
+    """Receive time and venue time of every trade."""
+    book_clock: array[int] = field(default_factory=lambda: array("q"))
+    """Receive time and venue time of every book delta."""
 
     def take(self, native: str) -> Take:
         return self.takes.setdefault(native, Take())
@@ -93,7 +95,7 @@ def _frame(found: Collected, line: TapeLine) -> None:
             aggregate = '"aggTrade"' in line.text
             take.trades.extend((event.id, event.time, event.side is Side.BUY, aggregate))
             take.amounts.extend((event.price, event.qty))
-            found.ahead.append(event.time - received)
+            found.trade_clock.extend((received, event.time))
         case Quote():
             take = found.take(event.symbol)
             take.quotes.extend((event.update_id, received))
@@ -105,7 +107,7 @@ def _frame(found: Collected, line: TapeLine) -> None:
                 take.levels.extend(level)
             span = (len(event.bids), start, len(take.levels) // 2)
             take.deltas.extend((event.first_id, event.last_id, event.time, *span))
-            found.ahead.append(event.time - received)
+            found.book_clock.extend((received, event.time))
         case None if line.text.startswith('{"lastUpdateId"'):
             book = BINANCE.book("", _ALL).read(line.text.encode())
             if max(len(book.bids), len(book.asks)) > _PARTIAL_BOOK:
