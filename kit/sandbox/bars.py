@@ -128,12 +128,15 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, instrument: Instrument) -> Scale:
+        """The instrument's own steps."""
         return cls(instrument.tick, instrument.lot)
 
     def prices(self, ticks: Ints) -> Floats:
+        """Ticks as prices."""
         return _exact(ticks, self.tick)
 
     def amounts(self, lots: Ints) -> Floats:
+        """Lots as quantities."""
         return _exact(lots, self.lot)
 
     def columns(self, bars: Bars) -> CandleColumns:

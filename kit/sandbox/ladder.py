@@ -69,11 +69,13 @@ class Ladder:
     # -- what a market says -------------------------------------------------------------------------------------------
 
     def snapshot(self, slot: int, limit: int) -> BookSnapshot:
+        """The best ``limit`` levels of both sides in a slot."""
         shown = self.shown(slot)
         bids, asks = (self._levels(half.price[:limit], half.lots[:limit]) for half in (shown.bids, shown.asks))
         return BookSnapshot(self._native, update_id(shown.version), bids, asks)
 
     def quote(self, slot: int) -> Quote:
+        """The touch in a slot, with the time and the update id of its last change."""
         touch = self.touch(slot)
         bid, ask = self._scale.prices(np.array([touch.bid, touch.ask])).tolist()
         bid_qty, ask_qty = self._scale.amounts(np.array([touch.bid_lots, touch.ask_lots])).tolist()

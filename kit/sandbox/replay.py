@@ -138,6 +138,7 @@ class _Pace:
         self._zero, self._started, self._speed = zero, started, speed
 
     def told(self, times: Ints) -> Ints:
+        """When moments of the tape are told, µs; rounded down."""
         since = times - self._zero
         if self._speed != 1:
             since = np.floor(since / self._speed).astype(np.int64)
@@ -145,6 +146,7 @@ class _Pace:
         return told
 
     def moment(self, time: int) -> int:
+        """The same of one moment."""
         return int(self.told(np.array([time]))[0])
 
 
@@ -175,11 +177,13 @@ class _Line:
         return int(np.searchsorted(self.prints.time, until, side="right"))
 
     def quote(self, at: int) -> Quote:
+        """The quote at a position."""
         bid, bid_qty, ask, ask_qty = self._quotes.touch[at].tolist()
         update_id, time = int(self._quotes.update_id[at]), int(self.quote_time[at])
         return Quote(self._native, bid, bid_qty, ask, ask_qty, update_id, time)
 
     def delta(self, at: int) -> BookDelta:
+        """The delta at a position."""
         return self._deltas.delta(self._native, at, int(self.delta_time[at]))
 
 
