@@ -8,7 +8,7 @@ out. Memory is bounded by rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,14 +41,9 @@ class Block:
         self.floats = np.zeros((floats, rows))
         self.ints = np.zeros((ints, rows), np.int64)
         self.codes = np.zeros((codes, rows), np.int8)
-        # Writing one number through a memoryview costs a third of what it costs through an array.
         parts: tuple[Array, ...] = (self.floats, self.ints, self.codes)
-        self._cells: list[Any] = [memoryview(row) for part in parts for row in part]
-
-    def write(self, row: int, values: Iterable[float]) -> None:
-        """Set one row: its floats, ints and codes in this order."""
-        for cells, value in zip(self._cells, values, strict=True):
-            cells[row] = value
+        self.cells: list[Any] = [memoryview(row) for part in parts for row in part]
+        """One memoryview a column, floats first: a number is written a third faster than through the array."""
 
     def continued(self, start: int, stop: int) -> Block:
         """A new block of the same size that begins with this one's rows ``start`` to ``stop``."""
@@ -119,20 +114,10 @@ class CandleRing:
         block, start, stop, _, _ = self._state
         if stop == block.rows:
             block, start, stop = block.continued(stop - self.capacity, stop), 0, self.capacity
-        block.write(
-            stop,
-            (
-                candle.open,
-                candle.high,
-                candle.low,
-                candle.close,
-                candle.volume,
-                candle.quote_volume,
-                candle.time,
-                candle.trades,
-                code,
-            ),
-        )
+        opens, highs, lows, closes, volumes, quote_volumes, times, trades, sources = block.cells
+        opens[stop], highs[stop], lows[stop], closes[stop] = candle.open, candle.high, candle.low, candle.close
+        volumes[stop], quote_volumes[stop], trades[stop] = candle.volume, candle.quote_volume, candle.trades
+        times[stop], sources[stop] = candle.time, code
         stop += 1
         self._state = (block, max(start, stop - self.capacity), stop, None, 0)
         self.closes += 1
@@ -208,7 +193,9 @@ class TradeRing:
         if stop == block.rows:
             self._start_block(block.continued(stop - self.capacity, stop), self.capacity)
             block, whole, stop = self._state
-        block.write(stop, (trade.price, trade.qty, trade.time, trade.id, _SIDE_CODE[trade.side], _SOURCE_CODE[source]))
+        prices, qtys, times, ids, sides, sources = block.cells
+        prices[stop], qtys[stop], times[stop], ids[stop] = trade.price, trade.qty, trade.time, trade.id
+        sides[stop], sources[stop] = _SIDE_CODE[trade.side], _SOURCE_CODE[source]
         self._state = (block, whole, stop + 1)
         self.last_id = trade.id
         self.version += 1
