@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from kit.broker.gateway import Accepted, Gateway, Outcome, Refused
 from kit.broker.reconcile import told
-from kit.clock import HOUR, SECOND, Clock
+from kit.clock import HOUR, MINUTE, SECOND, Clock
 from kit.errors import (
     BadOrder,
     Halted,
@@ -35,6 +35,9 @@ from kit.store.journal import Doubted, Entry, Intended, Journal, Reported, fold
 
 FRESH = 10.0
 """Seconds since the picture was last proven current, beyond which no order leaves."""
+
+NAMESAKE = MINUTE
+"""An order of our id that last changed so long (µs) before our intent is an older one: venues take ids again."""
 
 MEANT_FOR = 12 * HOUR
 """How long running a cell again means the order it placed; later it must be said what is meant."""
@@ -149,7 +152,7 @@ class Desk:
         """
         record = self.order(client_id)
         state = self.gateway.query(self._known_instrument(record), client_id)
-        if state is not None:
+        if state is not None and state.time >= record.created - NAMESAKE:
             self._hear(told(client_id, state))
         elif self._is_lost(record):
             self._hear([self._report(client_id, ReportKind.REJECTED, "it never reached the venue")])

@@ -11,7 +11,7 @@ import msgspec
 
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
 from kit.broker.reconcile import told
-from kit.errors import DataError, KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
+from kit.errors import KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
 from kit.model import Balance, Instrument, OrderRequest, OrderState, Report
 from kit.venues.base import Call, Codec, Hosts
 
@@ -77,9 +77,10 @@ class LiveGateway:
         """The REST connections are the venue's."""
 
     def _write(self, call: Call[list[Report]]) -> Outcome:
+        """Every error but OutcomeUnknown means that the request took no effect (``Rest.do``)."""
         try:
             reports = self._rest.do(call)
-        except (OutcomeUnknown, DataError) as error:
+        except OutcomeUnknown as error:
             return Unknown(str(error))
         except Unreached as error:
             return Refused(f"it did not reach the venue: {error}")

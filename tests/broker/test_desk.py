@@ -276,6 +276,21 @@ def test_an_order_that_never_arrived_is_rejected_once_the_venue_can_not_be_worki
     assert world.desk.account.free("USDT") == 1000
 
 
+def test_an_older_order_of_the_same_id_is_not_taken_for_ours(world: World) -> None:
+    """The journal was lost or put aside, and the venue takes ids again once they are filled."""
+    world.desk.place(market_buy(), Intent.keyed("entry"))
+    world.desk.journal.close()
+    world.path.unlink()
+    world.desk = world.open()
+    world.clock.advance(HOUR)
+    world.venue.lose_request = True
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert world.desk.ask(record.client_id).status is OrderStatus.UNKNOWN
+    world.clock.advance(15 * SECOND)
+    assert world.desk.ask(record.client_id).status is OrderStatus.REJECTED
+    assert world.desk.account.total("USDT") == 1000
+
+
 def test_a_venue_that_can_not_be_asked_changes_nothing(world: World) -> None:
     world.venue.lose_answer = world.venue.unreachable = True
     record = world.desk.place(market_buy(), Intent.keyed("entry"))

@@ -1,0 +1,196 @@
+"""The whole order path on a real exchange process: sockets, HTTP, SQLite, kill -9."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import pytest
+
+import kit
+from kit.errors import StalePicture
+from kit.market.feed import FeedState
+from kit.model import OrderStatus
+from kit.net.live import Live
+from kit.venue import Venue
+
+SYMBOL = "BTC/USDT"
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    """A sandbox of this file's own: its tests break it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAPERTAPE_HOME", str(tmp_path_factory.mktemp("broken-sandbox")))
+        venue = kit.connect("sandbox", sandbox="broken-by-tests", seed=11)
+    yield venue
+    venue.close()
+    assert venue.sandbox is not None
+    venue.sandbox.stop()
+
+
+@pytest.fixture
+def live(venue: Venue) -> Iterator[Live]:
+    live = venue.live(SYMBOL)
+    assert live.ready(timeout=20)
+    yield live
+    assert venue.sandbox is not None
+    venue.sandbox.clear_faults()
+
+
+@pytest.fixture
+def paper(venue: Venue, live: Live) -> Iterator[kit.Broker]:
+    broker = kit.paper(venue, cash=10_000)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def account(venue: Venue, live: Live, request: pytest.FixtureRequest) -> Iterator[kit.Broker]:
+    """A live account; named after the test, as all share the sandbox's one account and its ids."""
+    broker = kit.live(venue, account=f"live-{hash(request.node.name) % 10**9}")
+    yield broker
+    broker.close()
+
+
+def below(live: Live, share: str) -> Decimal:
+    """A limit price so far below the market."""
+    assert live.quote is not None
+    return live.instrument.price(Decimal(repr(live.quote.bid)) * (1 - Decimal(share)))
+
+
+def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_same_key_twice_is_one_order(paper: kit.Broker) -> None:
+    first = paper.buy(SYMBOL, "0.01", key="entry").wait(timeout=10)
+    again = paper.buy(SYMBOL, "0.01", key="entry")
+    assert (again.id, again.rerun) == (first.id, True)
+    assert first.status is OrderStatus.FILLED
+    assert first.latency is not None
+    assert first.latency >= 0.05
+    assert len(paper.orders) == 1
+    assert paper.balances.set_index("asset").loc["BTC", "total"] == pytest.approx(0.01 * 0.999)
+
+
+def test_a_broker_opens_the_live_frame_it_needs(venue: Venue) -> None:
+    broker = kit.paper(venue, cash=10_000, account="opens")
+    order = broker.buy("ETH/USDT", "0.1", key="a").wait(timeout=10)
+    assert order.status is OrderStatus.FILLED
+    assert venue.live("ETH/USDT").state is FeedState.LIVE
+    broker.close()
+
+
+def test_no_order_leaves_while_the_socket_is_cut(venue: Venue, live: Live, paper: kit.Broker) -> None:
+    assert venue.sandbox is not None
+    venue.sandbox.fault("drop", for_=2)
+    until(lambda: live.state is not FeedState.LIVE)
+    with pytest.raises(StalePicture, match="nothing was sent"):
+        paper.buy(SYMBOL, "0.01", key="blind")
+    assert len(paper.orders) == 0
+    assert live.ready(timeout=30)
+    assert paper.buy(SYMBOL, "0.01", key="blind").wait(timeout=10).status is OrderStatus.FILLED
+
+
+def test_a_taken_order_nobody_answered_for_is_found_by_its_id(venue: Venue, account: kit.Broker) -> None:
+    assert venue.sandbox is not None
+    venue.sandbox.fault("no_answer", match="POST /api/v3/order")
+    order = account.buy(SYMBOL, "0.01", key="lost")
+    assert account.buy(SYMBOL, "0.01", key="lost").id == order.id
+    assert order.wait(timeout=20).status is OrderStatus.FILLED
+    history = [type(entry).__name__ for entry in account.desk.journal.history(order.id)]
+    assert history[:2] == ["Intended", "Doubted"]
+    assert len(account.fills) == 1
+    assert account.reconcile().empty
+
+
+@pytest.mark.parametrize("status", ["503", "504"])
+def test_a_server_error_is_unknown_and_resolved(venue: Venue, account: kit.Broker, status: str) -> None:
+    assert venue.sandbox is not None
+    venue.sandbox.fault(status, match="POST /api/v3/order")
+    order = account.buy(SYMBOL, "0.01", key="error")
+    assert order.wait(timeout=20).status is OrderStatus.FILLED
+    assert account.reconcile().empty
+
+
+def test_a_rate_limit_is_waited_out_or_refused_and_never_doubles(venue: Venue, account: kit.Broker) -> None:
+    assert venue.sandbox is not None
+    venue.sandbox.fault("429", match="POST /api/v3/order", times=1, retry_after=1)
+    order = account.buy(SYMBOL, "0.01", key="limited").wait(timeout=20)
+    assert order.status in (OrderStatus.FILLED, OrderStatus.REJECTED)
+    assert len(account.fills) == (1 if order.status is OrderStatus.FILLED else 0)
+    assert account.reconcile().empty
+
+
+def test_what_the_venue_refuses_is_said_in_its_words(account: kit.Broker, live: Live) -> None:
+    assert live.quote is not None
+    price = live.instrument.price(live.quote.ask * 1.01)
+    order = account.buy(SYMBOL, "0.01", price=price, post_only=True, key="would-take")
+    assert order.status is OrderStatus.REJECTED
+    assert "immediately match" in order.reason
+    assert account.reconcile().empty
+
+
+def test_open_orders_of_a_live_account_survive_and_are_followed(venue: Venue, account: kit.Broker, live: Live) -> None:
+    order = account.buy(SYMBOL, "0.01", price=below(live, "0.02"), key="rests")
+    assert order.status is OrderStatus.OPEN
+    name = account.account
+    account.close()
+    again = kit.live(venue, account=name)
+    found = again.buy(SYMBOL, "0.01", price=order.request.price, key="rests")
+    assert (found.id, found.rerun, found.status) == (order.id, True, OrderStatus.OPEN)
+    dearer = again.amend(found, price=below(live, "0.01"))
+    assert (found.status, dearer.status) == (OrderStatus.CANCELED, OrderStatus.OPEN)
+    assert dearer.cancel().status is OrderStatus.CANCELED
+    assert again.reconcile().empty
+    again.close()
+
+
+def test_an_unanswered_cancel_is_resolved_too(venue: Venue, account: kit.Broker, live: Live) -> None:
+    assert venue.sandbox is not None
+    order = account.buy(SYMBOL, "0.01", price=below(live, "0.02"), key="rests")
+    venue.sandbox.fault("no_answer", match="DELETE /api/v3/order")
+    assert [each.id for each in account.cancel_all()] == [order.id]
+    assert order.wait(timeout=20).status is OrderStatus.CANCELED
+
+
+TRADER = """
+import json, os, sys, time, kit
+venue = kit.connect("sandbox", sandbox="broken-by-tests")
+broker = kit.paper(venue, cash=10_000, account="survivor")
+bought = broker.buy("BTC/USDT", "0.01", key="bought").wait(timeout=20)
+resting = broker.buy("BTC/USDT", "0.01", price=sys.argv[1], key="rests")
+told = {"bought": bought.id, "rests": resting.id, "cash": str(broker.cash), "fills": len(broker.fills)}
+print(json.dumps(told), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_finds_its_account_as_it_was(
+    venue: Venue, live: Live, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert venue.sandbox is not None
+    monkeypatch.setenv("PAPERTAPE_HOME", str(venue.sandbox.place.parent.parent))
+    with subprocess.Popen(
+        [sys.executable, "-c", TRADER, str(below(live, "0.03"))], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        before = json.loads(child.stdout.readline())
+        child.kill()
+    broker = kit.paper(venue, cash=10_000, account="survivor")
+    assert str(broker.cash) == before["cash"]
+    assert len(broker.fills) == before["fills"]
+    assert broker.buy(SYMBOL, "0.01", key="bought").id == before["bought"]
+    resting = broker.order(before["rests"])
+    assert resting.status is OrderStatus.OPEN
+    assert resting.cancel().status is OrderStatus.CANCELED
+    assert len(broker.orders) == 2
+    broker.close()
