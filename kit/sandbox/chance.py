@@ -7,6 +7,7 @@ computed at any moment without the moments before it, and the same seed gives th
 from __future__ import annotations
 
 from hashlib import blake2b
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -68,4 +69,4 @@ def bell(words: Words) -> Floats:
     return (total - 0xFFFFF).astype(np.float64) * _BELL
 
 
-_BELL = 6**0.5 / (1 << 20)
+_BELL = sqrt(6) / (1 << 20)

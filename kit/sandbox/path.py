@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from itertools import accumulate
+from math import sqrt
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -40,6 +41,7 @@ _YEAR = 365.25 * 24 * 60  # minutes
 _WEEK = 7 * 24 * 60
 _GENESIS_IN_WEEK = 2 * 24 * 60  # minutes since Monday; genesis was a Wednesday
 _TOGETHER = 0.65  # correlation between the instruments' long moves
+_APART = sqrt(1 - _TOGETHER * _TOGETHER)
 _FAR = 0.12 * _YEAR  # spans longer than this spread the price no further: it wanders round its centre
 _HOURS = (70, 65, 62, 60, 58, 60, 66, 76, 92, 100, 102, 100, 106, 128, 158, 164, 150, 132, 116, 106, 98, 92, 86, 78)
 _WEEKDAYS = (100, 104, 106, 106, 102, 74, 72)
@@ -87,7 +89,7 @@ class Path:
         levels = range(_CELL_LEVEL + 1, _LEVELS + 1)
         self._keys = {level: key(seed, name, "path", level) for level in levels}
         self._common_keys = {level: key(seed, "path", level) for level in levels}
-        self._sigma = shape.volatility / float(np.sqrt((shape.rate + 1) * _YEAR))
+        self._sigma = shape.volatility / sqrt((shape.rate + 1) * _YEAR)
         self.chunk = lru_cache(maxsize=8)(self._chunk)
         """State at the borders of the cells of a chunk, by the chunk's number."""
 
@@ -116,9 +118,9 @@ class Path:
             words = throws(self._keys[level], numbers)
             left, right = _split(level, numbers, words, np.diff(excess))
             common = bell(throws(self._common_keys[level], numbers))
-            chance = _TOGETHER * common + (1 - _TOGETHER**2) ** 0.5 * bell(words)
+            chance = _TOGETHER * common + _APART * bell(words)
             weight, spread = _bridge(left + 2 ** (level - 1), right + 2 ** (level - 1))
-            spread = np.minimum(spread, (_FAR * (self._shape.rate + 1)) ** 0.5)
+            spread = np.minimum(spread, sqrt(_FAR * (self._shape.rate + 1)))
             middle = log_price[:-1] + np.diff(log_price) * weight + self._sigma * spread * chance
             excess, log_price = _insert(excess, excess[:-1] + left), _insert(log_price, middle)
         price = np.rint(self._shape.centre * 2**MICRO_BITS * _exp(log_price))
