@@ -81,7 +81,6 @@ class Front:
             return _refused(refusal, budget, now)
 
     def _serve(self, endpoint: Endpoint, request: Request, budget: AddressBudget, now: int) -> Answer:
-        stamp = unit_stamp(request.unit)
         args = _read(endpoint, request, budget, now)
         account = ""
         if endpoint.security is Security.SIGNED:
@@ -89,10 +88,7 @@ class Front:
             auth.verify(credential, *auth.payload(request.query, request.body))
             auth.check_time(args, now)
             account = credential.account
-        body = endpoint.run(Context(self.exchange, now, stamp, account), args)
-        if endpoint.free_on_success:
-            budget.charge(-endpoint.cost(args), now)
-        return Answer(200, body, budget.headers(now) | self._order_headers(endpoint, account, now))
+        return self._run(endpoint, args, Context(self.exchange, now, unit_stamp(request.unit), account), budget)
 
     def call(self, name: str, params: Mapping[str, Json], now: int, *, unit: str | None = None) -> Answer:
         """The answer to a WebSocket API request: the same endpoints under their method names."""
@@ -104,8 +100,7 @@ class Front:
             texts = {key: auth.spelled(value) for key, value in params.items() if key != "apiKey"}
             args = parse(endpoint.specs, texts)
             budget.charge(endpoint.cost(args), now)
-            body = endpoint.run(Context(self.exchange, now, unit_stamp(unit), account), args)
-            return Answer(200, body, budget.headers(now) | self._order_headers(endpoint, account, now))
+            return self._run(endpoint, args, Context(self.exchange, now, unit_stamp(unit), account), budget)
         except Refusal as refusal:
             return _refused(refusal, budget, now)
 
@@ -120,8 +115,15 @@ class Front:
         auth.check_time(parse(SIGNED, known), now)
         return credential.account
 
-    def _order_headers(self, endpoint: Endpoint, account: str, now: int) -> dict[str, str]:
-        return self.exchange.members[account].budget.headers(now) if endpoint.method_name in PLACING else {}
+    def _run(self, endpoint: Endpoint, args: Args, context: Context, budget: AddressBudget) -> Answer:
+        """Do what was asked for, give its weight back where success is free, and say what has been used."""
+        body = endpoint.run(context, args)
+        if endpoint.free_on_success:
+            budget.charge(-endpoint.cost(args), context.now)
+        counts: dict[str, str] = {}
+        if endpoint.method_name in PLACING:
+            counts = self.exchange.members[context.account].budget.headers(context.now)
+        return Answer(200, body, budget.headers(context.now) | counts)
 
 
 def _method(name: str) -> Endpoint:

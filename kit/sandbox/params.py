@@ -95,6 +95,12 @@ def time(name: str, text: str) -> int:
     return value if value >= MICROSECONDS_FROM else value * 1000
 
 
+def end_time(name: str, text: str) -> int:
+    """An inclusive end: one in ms includes its whole millisecond."""
+    value = time(name, text)
+    return value if int(text) >= MICROSECONDS_FROM else value + 999
+
+
 def amount(name: str, text: str) -> Decimal:
     """A price or quantity: plain digits, at most 8 decimals."""
     if not NUMBER.fullmatch(text):

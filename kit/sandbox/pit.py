@@ -68,7 +68,11 @@ class Pit:
         return self.instrument.price(last)
 
     def advance(self, now: int) -> list[Told]:
-        """Follow the market up to ``now``; what that did to working orders, in order."""
+        """Follow the market up to ``now``; what that did to working orders, in order.
+
+        Listeners hear every event, except in a silence that is too long to follow: they find a gap, as after a
+        venue's own trouble.
+        """
         if now <= self.at:
             return []
         if not self.at or now - self.at > LARGEST_STEP:

@@ -259,7 +259,7 @@ WHICH = (SYMBOL, Param("orderId", read.integer), Param("origClientOrderId", read
 RESTRICT = Param("cancelRestrictions", read.choice("INVALID_CANCEL_RESTRICTIONS", "ONLY_NEW", "ONLY_PARTIALLY_FILLED"))
 SPAN = (
     Param("startTime", read.time),
-    Param("endTime", read.time),
+    Param("endTime", read.end_time),
     Param("limit", read.limit(1000), default=500),
 )
 ORDER = (

@@ -44,11 +44,13 @@ def time(context: Context, _args: Args) -> Json:
 
 
 def exchange_info(context: Context, args: Args) -> Json:
+    """What is traded and within which limits; every symbol has the permission SPOT and no other."""
     trading = not context.exchange.closed(context.now)
     wanted_status = args["symbolStatus"]
     shown = [
         symbol_info(context.exchange.instrument(native), trading=trading, max_orders=MAX_ORDERS, max_stops=MAX_STOPS)
         for native in _natives(context, args)
+        if args["permissions"] in (None, "SPOT", '["SPOT"]')
     ]
     return {
         "timezone": "UTC",
@@ -84,7 +86,7 @@ def aggregate_trades(context: Context, args: Args) -> Json:
         now=context.now,
         from_id=args["fromId"],
         start=args["startTime"],
-        end=_inclusive(context, args["endTime"]),
+        end=args["endTime"],
         limit=args["limit"],
     )
     return _rows(context, trades, aggregate_row)
@@ -207,11 +209,6 @@ def _rows(context: Context, trades: list[Trade], make: Callable[..., Json]) -> l
     return [make(trade, context.stamp) for trade in trades]
 
 
-def _inclusive(context: Context, end: int | None) -> int | None:
-    """An end given in ms includes its whole millisecond."""
-    return end + 999 if end is not None and context.stamp(1000) == 1 else end
-
-
 def _depth_weight(args: Args) -> int:
     return next(weight for most, weight in ((100, 5), (500, 25), (1000, 50), (5000, 250)) if args["limit"] <= most)
 
@@ -228,13 +225,13 @@ _KLINES: tuple[Param, ...] = (
     SYMBOL,
     Param("interval", read.choice("BAD_INTERVAL", *INTERVALS), required=True),
     Param("startTime", read.time),
-    Param("endTime", read.time),
+    Param("endTime", read.end_time),
     Param("timeZone", read.text),
     _limit(1000, 500),
 )
-_TIMES = (Param("startTime", read.time), Param("endTime", read.time))
+_TIMES = (Param("startTime", read.time), Param("endTime", read.end_time))
 _FROM_ID = Param("fromId", read.integer)
-_INFO = (*ANY_SYMBOL, Param("permissions", read.text), Param("showPermissionSets", read.flag), STATUS)
+_INFO = (*ANY_SYMBOL, Param("permissions", read.text), STATUS)
 
 
 def _get(path: str, run: Callable[[Context, Args], Json], name: str, *specs: Param, weight: Any = 1) -> Endpoint:
@@ -245,14 +242,14 @@ PUBLIC: tuple[Endpoint, ...] = (
     _get("ping", ping, "ping"),
     _get("time", time, "time"),
     _get("exchangeInfo", exchange_info, "exchangeInfo", *_INFO, weight=20),
-    _get("depth", order_book, "depth", SYMBOL, _limit(5000, 100), STATUS, weight=_depth_weight),
+    _get("depth", order_book, "depth", SYMBOL, _limit(5000, 100), weight=_depth_weight),
     _get("trades", recent_trades, "trades.recent", SYMBOL, _limit(1000, 500), weight=25),
     _get("historicalTrades", old_trades, "trades.historical", SYMBOL, _FROM_ID, _limit(1000, 500), weight=25),
     _get("aggTrades", aggregate_trades, "trades.aggregate", SYMBOL, _FROM_ID, *_TIMES, _limit(1000, 500), weight=4),
     _get("klines", klines, "klines", *_KLINES, weight=2),
     _get("uiKlines", klines, "uiKlines", *_KLINES, weight=2),
     _get("avgPrice", average_price, "avgPrice", SYMBOL, weight=2),
-    _get("ticker/24hr", ticker_24h, "ticker.24hr", *ANY_SYMBOL, TICKER_TYPE, STATUS, weight=_ticker_weight(2, 80)),
-    _get("ticker/price", price_ticker, "ticker.price", *ANY_SYMBOL, STATUS, weight=_ticker_weight(2, 4)),
-    _get("ticker/bookTicker", quote_ticker, "ticker.book", *ANY_SYMBOL, STATUS, weight=_ticker_weight(2, 4)),
+    _get("ticker/24hr", ticker_24h, "ticker.24hr", *ANY_SYMBOL, TICKER_TYPE, weight=_ticker_weight(2, 80)),
+    _get("ticker/price", price_ticker, "ticker.price", *ANY_SYMBOL, weight=_ticker_weight(2, 4)),
+    _get("ticker/bookTicker", quote_ticker, "ticker.book", *ANY_SYMBOL, weight=_ticker_weight(2, 4)),
 )

@@ -221,7 +221,13 @@ class _Web(uvicorn.Server):
 
     def __init__(self, make: Callable[[_Web], RestDoor], listening: socket.socket) -> None:
         config = uvicorn.Config(
-            make(self).app, lifespan="off", log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1
+            make(self).app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            ws="none",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=600,  # a connection that closes just as an order is sent leaves its outcome unknown
         )
         super().__init__(config)
         self._listening = listening

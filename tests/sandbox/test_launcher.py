@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from kit.errors import UsageError, VenueUnreachable
 from kit.sandbox import launcher
@@ -148,3 +150,13 @@ def test_a_plan_that_cannot_be_read_is_said_before_anything_begins(home: Path, c
 
     assert main(["--faults", str(home / "nowhere.json")]) == 2
     assert "can't be read" in capsys.readouterr().err
+
+
+def test_a_sandbox_that_ends_says_so_on_its_streams(ensured: Any) -> None:
+    handle = ensured()
+    with connect(f"{handle.hosts.stream}/stream?streams=no@such", compression=None, proxy=None) as connection:
+        handle.stop()
+        said = json.loads(connection.recv(timeout=5))
+        assert (said["stream"], said["data"]["e"]) == ("!serverShutdown", "serverShutdown")
+        with pytest.raises(ConnectionClosed):
+            connection.recv(timeout=5)
