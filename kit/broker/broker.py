@@ -281,7 +281,7 @@ class Broker:
         try:
             record = self.desk.place(request, intent)
         except KitError:
-            if self.desk.client_id(intent) not in self.desk.records:
+            if intent.implicit and self.desk.client_id(intent) not in self.desk.records:
                 runtime.intent_refused(intent)
             raise
         note = f"one more of the same intent: number {intent.again + 1}" if intent.again else ""

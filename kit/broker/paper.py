@@ -16,6 +16,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -112,11 +113,16 @@ class PaperVenue:
                 record.request, record.client_id, record.venue_id, record.filled, now, triggered=record.triggered
             )
 
-    def see(self, instrument: Instrument, depth: Depth, quote: Quote | None, trade: Trade | None, now: int) -> None:
-        """A picture that is current as of ``now``, and the public trade that came with it, if one did."""
-        way, simulator = self._way.get(instrument.symbol), self._simulators.get(instrument.symbol)
-        if simulator is None or not (way or simulator.working):
-            return
+    def cares(self, symbol: str) -> bool:
+        """True while a picture of that instrument could change anything."""
+        simulator = self._simulators.get(symbol)
+        return simulator is not None and bool(simulator.working or self._way.get(symbol))
+
+    def see(self, instrument: Instrument, depth: Depth, quote: Quote | None, trade: Trade | None, now: int) -> bool:
+        """A picture current as of ``now``, and the trade that came with it; True when the venue has an answer."""
+        if not self.cares(instrument.symbol):
+            return False
+        way, simulator, answers = self._way.get(instrument.symbol), self._simulators[instrument.symbol], len(self._back)
         reports = simulator.on_book(Worse(depth, quote) if quote else depth, now)
         while way and way[0].arrival <= now:
             self._arrive(simulator, heapq.heappop(way), quote, now)
@@ -124,6 +130,7 @@ class PaperVenue:
             reports += simulator.on_trade(trade, now)
         if reports:
             self._reply(reports, now)
+        return len(self._back) > answers
 
     def pass_time(self, now: int) -> None:
         """Cancels that have arrived by ``now`` take effect: they need no picture."""
@@ -350,13 +357,12 @@ class PaperGateway:
             self._see(seat, trade, self._now())
 
     def _see(self, seat: _Seat, trade: Trade | None, now: int) -> None:
-        if seat.market.state is not FeedState.LIVE:
+        market = seat.market
+        if not self._venue.cares(seat.instrument.symbol) or market.state is not FeedState.LIVE:
             return
-        try:
-            self._venue.see(seat.instrument, seat.market.book, seat.market.quote, trade, now)
-        except BookUnsynced:
-            return
-        self._woken.notify_all()
+        with suppress(BookUnsynced):
+            if self._venue.see(seat.instrument, market.book, market.quote, trade, now):
+                self._woken.notify_all()
 
     def _run(self) -> None:
         while not self._closed:
