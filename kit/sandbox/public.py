@@ -231,7 +231,7 @@ _KLINES: tuple[Param, ...] = (
 )
 _TIMES = (Param("startTime", read.time), Param("endTime", read.end_time))
 _FROM_ID = Param("fromId", read.integer)
-_INFO = (*ANY_SYMBOL, Param("permissions", read.text), STATUS)
+_INFO = (*ANY_SYMBOL, Param("permissions", read.text), Param("showPermissionSets", read.flag), STATUS)
 
 
 def _get(path: str, run: Callable[[Context, Args], Json], name: str, *specs: Param, weight: Any = 1) -> Endpoint:
