@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,10 +16,11 @@ import pytest
 from kit.clock import MINUTE, SECOND
 from kit.errors import BookUnsynced
 from kit.market import mirror as mirror_module
-from kit.market.candles import FLOATS
+from kit.market.candles import FLOATS, no_columns
 from kit.market.feed import FeedState
 from kit.market.mirror import Ask, Mirror, Need
 from kit.model import BookDelta, BookSnapshot, Candle, Quote, Side, Trade
+from kit.venues.binance import BINANCE
 
 MarketEvent = Candle | Trade | Quote | BookDelta
 START = 1_700_000_000 * SECOND // MINUTE * MINUTE
@@ -480,6 +484,48 @@ def test_a_closed_mirror_asks_for_nothing_and_takes_nothing() -> None:
     scene.tell(scene.venue.trade(scene.now, 100.0)).mirror.tick(scene.now)
     assert scene.mirror.asks(scene.now) == []
     assert scene.state() is FeedState.CLOSED
+
+
+# -- a real venue
+
+
+def test_five_minutes_of_the_real_venue_are_followed_without_a_gap(recording: Callable[[str], Path]) -> None:
+    """Binance BTCUSDT through codec and mirror: every trade, one snapshot, and a book whose top is the quote's."""
+    mirror, seen, compared = Mirror("BTCUSDT", "1m"), 0, 0
+    mirror.start()
+    with gzip.open(recording("binance_spot_btcusdt_20240808.gz")) as lines:
+        for line in filter(None, map(bytes.strip, lines)):
+            stamp, text = line.split(b" ", 1)
+            now = int(stamp) // 1000
+            if not seen:
+                mirror.up(now)
+                asks = {ask.need: ask for ask in mirror.asks(now)}
+                mirror.answer(asks[Need.CANDLES], no_columns(), now)
+                mirror.answer(asks[Need.TRADES], [], now)
+            seen += 1
+            if b'"lastUpdateId"' in text[:80]:
+                told = json.loads(text)
+                answer = json.dumps(told.get("data", told)).encode()
+                mirror.answer(asks[Need.BOOK], BINANCE.book("BTCUSDT", 1000).read(answer), now)
+                continue
+            event = BINANCE.decode(text)
+            assert isinstance(event, Candle | Trade | Quote | BookDelta)
+            mirror.take(event, now)
+            compared += mirror.feed.state is FeedState.LIVE and agree(mirror)
+    assert mirror.feed.state is FeedState.LIVE
+    assert mirror.gaps == ()
+    assert mirror.book.epoch == 1
+    assert len(mirror.trades) == 9_757
+    assert compared > 500
+
+
+def agree(mirror: Mirror) -> bool:
+    """Where quote and book tell of the same update they tell the same prices."""
+    book, quote = mirror.book.best(), mirror.quote
+    if quote is None or quote.update_id != book.update_id:
+        return False
+    assert (quote.bid, quote.bid_qty, quote.ask, quote.ask_qty) == (book.bid, book.bid_qty, book.ask, book.ask_qty)
+    return True
 
 
 # -- everything at once, by the seed

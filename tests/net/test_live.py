@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -385,6 +387,45 @@ def test_data_flows_while_the_users_thread_blocks_and_its_own_loop_runs(
         return live.version - before
 
     assert asyncio.run(cell()) > 0
+
+
+SCRIPT = """
+import asyncio, sys
+from decimal import Decimal
+import nest_asyncio
+from kit.clock import WallClock
+from kit.model import Instrument
+from kit.net.live import Live
+from kit.net.loop import Loop
+from kit.net.rest import Rest
+from kit.net.stream import Streams
+from kit.runtime import runtime
+from kit.venues.base import Hosts
+from kit.venues.binance import BINANCE
+
+hosts, clock = Hosts(sys.argv[1], sys.argv[2]), WallClock()
+loop = runtime.get(Loop, "streams", Loop)
+streams = Streams(BINANCE, hosts, loop=loop, clock=clock, seed=1)
+btc = Instrument(symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal(1))
+live = Live(BINANCE, Rest(BINANCE, hosts, clock=clock), streams, loop=loop, clock=clock, instrument=btc,
+            interval="1m", environment="SANDBOX", stale_after=1.0)
+
+async def cell():
+    nest_asyncio.apply()
+    async def inner():
+        return live.ready(10)
+    return asyncio.run(inner())
+
+assert asyncio.run(cell())
+print(len(live.frame))
+"""
+
+
+def test_nested_asyncio_is_no_matter_and_a_process_that_just_ends_says_nothing(tiny: Tiny) -> None:
+    """A user's patched loop leaves ours alone; at exit the runtime ends what nobody closed."""
+    arguments = [sys.executable, "-W", "error::ResourceWarning", "-c", SCRIPT, tiny.hosts.rest, tiny.hosts.stream]
+    ran = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout.strip(), ran.stderr, ran.returncode) == ("6", "", 0)
 
 
 def test_readers_never_see_a_crossed_or_torn_book(tiny: Tiny, live: Live) -> None:
