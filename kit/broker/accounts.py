@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from kit.broker.broker import Amount, Broker
-from kit.broker.desk import Desk
+from kit.broker.desk import LOST_AFTER, Desk
+from kit.broker.gateway import Gateway
 from kit.broker.live import LiveGateway, forbid_real_money
 from kit.broker.paper import PaperGateway, PaperVenue
 from kit.broker.reconcile import Follower, reconcile
@@ -24,7 +25,8 @@ from kit.net import keys
 from kit.orders.risk import Limits
 from kit.orders.rules import parse_amount, plain
 from kit.runtime import home, runtime
-from kit.store.journal import Journal, Terms, set_aside
+from kit.store.entries import Terms
+from kit.store.journal import Journal, set_aside
 
 if TYPE_CHECKING:
     from kit.net.live import Live
@@ -78,11 +80,18 @@ class _Wish:
     kind: str
     name: str
     venue: Venue
-    options: tuple[object, ...]
+    limits: Limits
+    latency: float = 0.0
+    seed: int = 0
     cash: Mapping[str, Decimal] | None = None
     fees: Fees | None = None
     session: str | None = None
     reset: bool = False
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        """What a running broker must have been opened with to be the one that is wanted."""
+        return (self.venue, self.limits, self.latency, self.seed)
 
 
 def paper(
@@ -110,36 +119,19 @@ def paper(
     """
     if not 0 <= latency <= 60:
         raise UsageError(f"latency={latency!r}: seconds each way, from 0 to 60")
-    limits = limits or Limits()
-    name = _checked_name(account) if account else _notebook_name() or "paper"
-    said = None if cash is None else _amounts(cash)
-    wish = _Wish("paper", name, venue, (latency, limits, seed), said, fees, session, reset)
-
-    def terms() -> Terms:
-        return _terms(wish, said or {QUOTE: CASH}, fees or Fees())
-
-    def build(journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
-        markets, clock = Markets(venue), _measured_clock(venue)
-        simulated = PaperVenue(opened.fees, latency=round(latency * SECOND), seed=seed)
-        gateway = PaperGateway(simulated, markets.live, clock, name)
-        undo.callback(gateway.close)
-        desk = Desk(
-            name,
-            journal.get("session") or FIRST_SESSION,
-            journal,
-            gateway,
-            clock,
-            instruments=markets.instrument,
-            picture=markets.picture,
-            limits=limits,
-            lost_after=0,
-        )
-        gateway.budget = desk.reserved
-        reconcile(desk)
-        gateway.restore((journal.instruments[r.request.symbol], r) for r in desk.records.values())
-        return Broker(desk, opened, markets, clock, [gateway, journal])
-
-    return _opened(wish, terms, build)
+    wish = _Wish(
+        kind="paper",
+        name=_checked_name(account) if account else _notebook_name() or "paper",
+        venue=venue,
+        limits=limits or Limits(),
+        latency=latency,
+        seed=seed,
+        cash=None if cash is None else _amounts(cash),
+        fees=fees,
+        session=session,
+        reset=reset,
+    )
+    return _opened(wish, _paper_terms, _paper_broker)
 
 
 def live(
@@ -159,33 +151,9 @@ def live(
             f"a live account at {venue.name} {environment} needs an API key; nothing was opened: "
             f"{keys.advice(venue.name, environment)}"
         )
-    limits = limits or Limits()
     name = _checked_name(account) if account else f"{_notebook_name()}-{environment}".strip("-")
-    wish = _Wish("live", name, venue, (limits,), session=session)
-
-    def terms() -> Terms:
-        held = {b.asset: b.total for b in venue.rest.do(venue.codec.balances()) if b.total}
-        return _terms(wish, held, Fees())
-
-    def build(journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
-        markets, clock = Markets(venue), _measured_clock(venue)
-        desk = Desk(
-            name,
-            journal.get("session") or FIRST_SESSION,
-            journal,
-            LiveGateway(venue.rest, venue.codec),
-            clock,
-            instruments=markets.instrument,
-            picture=markets.picture,
-            limits=limits,
-        )
-        try:
-            reconcile(desk)
-        except Unreached as error:
-            desk.unreconciled = str(error)
-        return Broker(desk, opened, markets, clock, [Follower(desk), journal])
-
-    return _opened(wish, terms, build)
+    wish = _Wish("live", name, venue, limits or Limits(), session=session)
+    return _opened(wish, _live_terms, _live_broker)
 
 
 def path_of(account: str) -> Path:
@@ -193,13 +161,17 @@ def path_of(account: str) -> Path:
     return home() / "accounts" / f"{account}.sqlite"
 
 
-def _opened(wish: _Wish, terms: Callable[[], Terms], build: Callable[[Journal, Terms, ExitStack], Broker]) -> Broker:
+Terming = Callable[[_Wish], Terms]
+Building = Callable[[_Wish, Journal, Terms, ExitStack], Broker]
+
+
+def _opened(wish: _Wish, terms: Terming, build: Building) -> Broker:
     """The running broker of that account if it is what was asked for, else one opened now."""
     running = runtime.find(Broker, wish.name)
     if running is not None:
         if not wish.reset:
             _refuse_other_terms(running.terms, wish)
-        if wish.reset or running.opened_with != (wish.venue, *wish.options):
+        if wish.reset or running.opened_with != wish.options:
             running.close()
     broker = runtime.get(Broker, wish.name, lambda: _open(wish, terms, build))
     if wish.session is not None and wish.session != broker.session:
@@ -208,7 +180,7 @@ def _opened(wish: _Wish, terms: Callable[[], Terms], build: Callable[[Journal, T
     return broker
 
 
-def _open(wish: _Wish, terms: Callable[[], Terms], build: Callable[[Journal, Terms, ExitStack], Broker]) -> Broker:
+def _open(wish: _Wish, terms: Terming, build: Building) -> Broker:
     """Open the journal, begin it if it is new, and put a broker on it; closed again if anything fails."""
     path = path_of(wish.name)
     if wish.reset:
@@ -218,12 +190,58 @@ def _open(wish: _Wish, terms: Callable[[], Terms], build: Callable[[Journal, Ter
         undo.callback(journal.close)
         opened = journal.terms
         if opened is None:
-            opened = journal.terms = terms()
+            opened = journal.terms = terms(wish)
         _refuse_other_terms(opened, wish)
-        broker = build(journal, opened, undo)
-        broker.opened_with = (wish.venue, *wish.options)
+        broker = build(wish, journal, opened, undo)
+        broker.opened_with = wish.options
         undo.pop_all()
     return broker
+
+
+def _paper_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
+    markets, clock = Markets(wish.venue), _measured_clock(wish.venue)
+    simulated = PaperVenue(opened.fees, latency=round(wish.latency * SECOND), seed=wish.seed)
+    gateway = PaperGateway(simulated, markets.live, clock, wish.name)
+    undo.callback(gateway.close)
+    desk = _desk(wish, journal, gateway, markets, lost_after=0)
+    gateway.budget = desk.reserved
+    reconcile(desk)
+    gateway.restore((journal.instruments[r.request.symbol], r) for r in desk.records.values())
+    return Broker(desk, opened, markets, clock, [gateway, journal])
+
+
+def _live_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
+    markets, clock = Markets(wish.venue), _measured_clock(wish.venue)
+    desk = _desk(wish, journal, LiveGateway(wish.venue.rest, wish.venue.codec), markets, lost_after=LOST_AFTER)
+    try:
+        reconcile(desk)
+    except Unreached as error:
+        desk.unreconciled = str(error)
+    return Broker(desk, opened, markets, clock, [Follower(desk), journal])
+
+
+def _desk(wish: _Wish, journal: Journal, gateway: Gateway, markets: Markets, *, lost_after: int) -> Desk:
+    return Desk(
+        wish.name,
+        journal.get("session") or FIRST_SESSION,
+        journal,
+        gateway,
+        _measured_clock(wish.venue),
+        instruments=markets.instrument,
+        picture=markets.picture,
+        limits=wish.limits,
+        lost_after=lost_after,
+    )
+
+
+def _paper_terms(wish: _Wish) -> Terms:
+    return _terms(wish, wish.cash or {QUOTE: CASH}, wish.fees or Fees())
+
+
+def _live_terms(wish: _Wish) -> Terms:
+    """A live account begins with what the venue says it holds."""
+    held = wish.venue.rest.do(wish.venue.codec.balances())
+    return _terms(wish, {balance.asset: balance.total for balance in held if balance.total}, Fees())
 
 
 def _terms(wish: _Wish, cash: Mapping[str, Decimal], fees: Fees) -> Terms:

@@ -21,7 +21,7 @@ from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.rules import parse_amount, plain
 from kit.runtime import Closable, runtime
-from kit.store.journal import Mark, Terms
+from kit.store.entries import Mark, Terms
 
 Named = TypeVar("Named", bound=StrEnum)
 Amount = int | float | str | Decimal

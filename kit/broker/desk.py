@@ -31,13 +31,17 @@ from kit.orders import ids, risk, rules
 from kit.orders.account import Account, reservation
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
-from kit.store.journal import Doubted, Entry, Intended, Journal, Reported, fold
+from kit.store.entries import Doubted, Entry, Intended, Reported, fold
+from kit.store.journal import Journal
 
 FRESH = 10.0
 """Seconds since the picture was last proven current, beyond which no order leaves."""
 
 NAMESAKE = MINUTE
 """An order of our id that last changed so long (µs) before our intent is an older one: venues take ids again."""
+
+LOST_AFTER = 15 * SECOND
+"""Binance's 10 s server timeout and 5 s of recvWindow (rest-api.md): nothing of a request comes to life later."""
 
 MEANT_FOR = 12 * HOUR
 """How long running a cell again means the order it placed; later it must be said what is meant."""
@@ -50,8 +54,7 @@ class Desk:
 
     Safe to call from any thread. ``changed`` is notified after every change; its lock is never held
     while a gateway is waited for. ``instruments`` and ``picture`` answer for a symbol of ours.
-    ``lost_after`` is how long (µs) after sending the venue's "no such order" is final: for Binance its
-    10 s server timeout and 5 s of recvWindow (rest-api.md), for a venue in this process 0.
+    ``lost_after`` is how long (µs) after sending the venue's "no such order" is final; 0 for a venue in this process.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Desk:
         instruments: Callable[[str], Instrument],
         picture: Callable[[str], Picture],
         limits: risk.Limits = risk.Limits(),  # noqa: B008 - frozen
-        lost_after: int = 15 * SECOND,
+        lost_after: int = LOST_AFTER,
     ) -> None:
         self.account_name, self.session = account_name, session
         self.journal, self.gateway, self.limits, self.lost_after = journal, gateway, limits, lost_after

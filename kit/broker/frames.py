@@ -15,7 +15,7 @@ import pandas as pd
 
 from kit.broker.desk import Desk
 from kit.model import Fill
-from kit.store.journal import Mark
+from kit.store.entries import Mark
 
 ORDERS = {
     "id": "str",

@@ -9,7 +9,7 @@ from kit.clock import SECOND
 from kit.model import Fill, OrderStatus, OrderType, Quote, ReportKind, Side
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.rules import plain
-from kit.store.journal import Entry, Intended, Reported
+from kit.store.entries import Entry, Intended, Reported
 
 
 def why(record: OrderRecord, history: Sequence[Entry], quote: Quote | None) -> str:

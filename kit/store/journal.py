@@ -22,8 +22,9 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from kit.errors import AccountBusy, JournalUnwritable, StoreError
-from kit.model import Fees, Instrument, OrderRequest, Quote, Report
+from kit.model import Fees, Instrument
 from kit.orders.lifecycle import OrderRecord
+from kit.store.entries import Doubted, Entry, Intended, Mark, Reported, Terms, fold
 
 APPLICATION_ID = 0x70617065
 """``pape`` in SQLite's header: the mark of a papertape journal."""
@@ -52,57 +53,6 @@ MIGRATIONS: Sequence[str] = (
 """Schema version n is reached by the first n scripts; SQLite keeps it as ``user_version``."""
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What an account was opened with; it never changes afterwards."""
-
-    kind: str
-    venue: str
-    environment: str
-    quote: str
-    cash: dict[str, Decimal]
-    fees: Fees
-    created: int
-
-
-class Intended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An order was decided on, at ``time`` (µs) and with ``quote`` in view.
-
-    ``parts``, ``again`` and ``implicit`` are the intent's; ``replaces`` is the client id of the
-    order that this one amends.
-    """
-
-    client_id: str
-    session: str
-    parts: tuple[str, ...]
-    request: OrderRequest
-    time: int
-    again: int = 0
-    implicit: bool = False
-    quote: Quote | None = None
-    replaces: str = ""
-
-
-class Reported(msgspec.Struct, frozen=True, kw_only=True):
-    """The venue said something about an order; heard at ``time``."""
-
-    report: Report
-    time: int
-
-    @property
-    def client_id(self) -> str:
-        return self.report.client_id
-
-
-class Doubted(msgspec.Struct, frozen=True, kw_only=True):
-    """An order was sent and its outcome is unknown since ``time``."""
-
-    client_id: str
-    reason: str
-    time: int
-
-
-Entry = Intended | Reported | Doubted
-
 _KINDS: Mapping[type, str] = {Intended: "intended", Reported: "reported", Doubted: "doubted"}
 _DECODERS: Mapping[str, msgspec.json.Decoder[Entry]] = {
     "intended": msgspec.json.Decoder(Intended),
@@ -115,14 +65,6 @@ _META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = 
 _FACTS = "INSERT INTO instruments VALUES (?, ?) ON CONFLICT (symbol) DO UPDATE SET facts = excluded.facts"
 
 Statement = tuple[str, tuple[object, ...]]
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """What the account was worth at ``time`` (µs), in its quote asset."""
-
-    time: int
-    equity: Decimal
-    cash: Decimal
 
 
 class Journal:
@@ -344,17 +286,6 @@ class Journal:
             yield
         finally:
             self._db.execute("PRAGMA query_only=ON")
-
-
-def fold(records: dict[str, OrderRecord], entry: Entry) -> bool:
-    """Apply one entry to the order it is about; False when it says nothing new."""
-    if isinstance(entry, Intended):
-        records[entry.client_id] = OrderRecord(client_id=entry.client_id, request=entry.request, created=entry.time)
-        return True
-    record = records[entry.client_id]
-    if isinstance(entry, Reported):
-        return record.apply(entry.report)
-    return record.unanswered(entry.reason, entry.time)
 
 
 def set_aside(path: Path, now: int) -> Path | None:

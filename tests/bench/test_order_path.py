@@ -18,7 +18,8 @@ from kit.clock import WallClock
 from kit.market.feed import FeedState, Picture
 from kit.model import Balance, Fees, Instrument, Levels, OrderRequest, OrderState, OrderType, Quote, Side
 from kit.orders.ids import Intent
-from kit.store.journal import Intended, Journal, Terms
+from kit.store.entries import Intended, Terms
+from kit.store.journal import Journal
 
 BTC = Instrument(
     symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.001")

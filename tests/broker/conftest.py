@@ -30,7 +30,8 @@ from kit.model import (
 )
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.risk import Limits
-from kit.store.journal import Journal, Terms
+from kit.store.entries import Terms
+from kit.store.journal import Journal
 
 BTC = Instrument(
     symbol="BTC/USDT",

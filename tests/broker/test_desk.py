@@ -27,7 +27,8 @@ from kit.market.feed import FeedState
 from kit.model import OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, TimeInForce
 from kit.orders.ids import Intent
 from kit.orders.risk import Limits
-from kit.store.journal import Intended, Journal, Reported
+from kit.store.entries import Intended, Reported
+from kit.store.journal import Journal
 
 World = Any  # the fixture of conftest.py
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from kit.errors import AccountBusy, JournalUnwritable, StoreError
 from kit.model import Fees, Fill, Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side
-from kit.store.journal import MIGRATIONS, Doubted, Entry, Intended, Journal, Mark, Reported, Terms, set_aside
+from kit.store.entries import Doubted, Entry, Intended, Mark, Reported, Terms
+from kit.store.journal import MIGRATIONS, Journal, set_aside
 
 BTC = Instrument(
     symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.00001")
@@ -62,7 +63,12 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_written_is_read_again_as_it_was(path: Path) -> None:
     journal = Journal(path)
-    written: list[Entry] = [intended("a"), filled("a"), intended("b"), Doubted(client_id="b", reason="timeout", time=20)]
+    written: list[Entry] = [
+        intended("a"),
+        filled("a"),
+        intended("b"),
+        Doubted(client_id="b", reason="timeout", time=20),
+    ]
     for entry in written:
         journal.intend(entry, BTC) if isinstance(entry, Intended) else journal.add(entry)
     before = journal.orders()
