@@ -72,7 +72,7 @@ def _slippage(record: OrderRecord, history: Sequence[Entry], average: Decimal) -
         return ""
     name, value = ("ask", quote.ask) if record.request.side is Side.BUY else ("bid", quote.bid)
     worse = (average - Decimal(repr(value))) * record.request.side.sign / Decimal(repr(value)) * 10_000
-    verdict = "the" if not round(worse, 1) else f"{abs(worse):.1f} bp {'worse' if worse > 0 else 'better'} than the"
+    verdict = "at the" if not round(worse, 1) else f"{abs(worse):.1f} bp {'worse' if worse > 0 else 'better'} than the"
     return f"{verdict} {name} {value:.10g} it was decided on"
 
 
