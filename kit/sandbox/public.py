@@ -52,6 +52,8 @@ def exchange_info(context: Context, args: Args) -> Json:
         for native in _natives(context, args)
         if args["permissions"] in (None, "SPOT", '["SPOT"]')
     ]
+    if args["showPermissionSets"] is False:
+        shown = [info | {"permissionSets": []} for info in shown]
     return {
         "timezone": "UTC",
         "serverTime": context.stamp(context.now),

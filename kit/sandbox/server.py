@@ -173,8 +173,8 @@ class Process:
             now = self._hall.clock.now()
             self._hall.advance(now)
             self._streams.tick(now)
-            await self._streams.keep()
-            await self._api.keep()
+            self._streams.keep()
+            self._api.keep()
             self._watch(began, now)
             spent = self._hall.wall.now() - began
             with contextlib.suppress(TimeoutError):

@@ -7,8 +7,10 @@ off; at most five messages a second come in; a connection lives a day (web-socke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Coroutine
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
@@ -70,6 +72,8 @@ class Door(ABC):
         self.clients: set[Client] = set()
         self._faults = faults
         self._wall = wall
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Pings and closings under way: asyncio itself holds tasks only weakly."""
 
     @abstractmethod
     def knows(self, path: str) -> bool:
@@ -121,28 +125,27 @@ class Door(ABC):
         else:
             broadcast([client.connection], message, text=True)
 
-    async def keep(self) -> None:
-        """Ping who is due, cut off who does not answer, close what has lived its day."""
+    def keep(self) -> None:
+        """Ping who is due, cut off who does not answer, close what has lived its day; waits for nobody."""
         now = self._wall.now()
         for client in list(self.clients):
-            if now - client.opened > LIFETIME:
-                await client.connection.close(CloseCode.GOING_AWAY, "24 hours are over")
-            elif now - client.heard > PONG_WITHIN + PING_EVERY:
+            if now - client.heard > PONG_WITHIN + PING_EVERY:
                 client.cut()
+            elif now - client.opened > LIFETIME:
+                self._spawn(client.connection.close(CloseCode.GOING_AWAY, "24 hours are over"))
             elif now - client.pinged >= PING_EVERY:
-                await self._ping(client, now)
+                client.pinged = now
+                self._spawn(self._ping(client, str(now // 1000)))
 
-    async def _ping(self, client: Client, now: int) -> None:
-        client.pinged = now
-        try:
-            pong = await client.connection.ping(str(now // 1000))
-        except ConnectionClosed:
-            return
-        asyncio.ensure_future(pong).add_done_callback(lambda done: self._ponged(client, done))
-
-    def _ponged(self, client: Client, done: asyncio.Future[float]) -> None:
-        if not done.cancelled() and done.exception() is None:
+    async def _ping(self, client: Client, payload: str) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await (await client.connection.ping(payload))
             client.heard = self._wall.now()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def cut_all(self) -> None:
         """End every connection without a word."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -112,9 +113,14 @@ class TestCcxt:
 
 @pytest.fixture(scope="module")
 def client(sandbox: Handle) -> Iterator[Any]:
+    """python-binance takes the thread's event loop even for its synchronous client: here it is one that gets closed."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     client = _python_binance(sandbox, sandbox.key.id, sandbox.key.secret)
     yield client
     client.close_connection()
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 class TestPythonBinance:

@@ -264,6 +264,15 @@ class TestMarketData:
         assert (day["firstId"], day["lastId"]) == (1, 2)
         assert desk.get("avgPrice", "symbol=BTCUSDT").body["price"] == "107.50000000"
 
+    def test_exchange_info_tells_what_was_asked_for(self, desk: Desk) -> None:
+        def symbols(query: str) -> list[Any]:
+            return desk.get("exchangeInfo", query).body["symbols"]  # type: ignore[no-any-return]
+
+        assert [info["symbol"] for info in symbols("symbol=ETHUSDT")] == ["ETHUSDT"]
+        assert symbols("symbol=ETHUSDT")[0]["permissionSets"] == [["SPOT"]]
+        assert symbols("showPermissionSets=false")[0]["permissionSets"] == []
+        assert symbols("symbolStatus=HALT") == symbols("permissions=MARGIN") == []
+
     def test_the_end_of_the_market_shows_as_a_break(self, scripted: Any, begins: int) -> None:
         desk = Desk(Exchange(scripted(ends=begins + SECOND)), begins + 2 * SECOND)
         assert {s["status"] for s in desk.get("exchangeInfo").body["symbols"]} == {"BREAK"}
