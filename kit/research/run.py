@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.5
 """Seconds the session's thread waits for news before it looks whether it was stopped."""
+ROOM = 0.001
+"""How far the ask may rise, as a share of it, between sizing an order and the desk's look at it."""
 
 
 class Session:
@@ -39,7 +41,7 @@ class Session:
         self.bars = 0
         self.refusals: deque[tuple[pd.Timestamp, str]] = deque(maxlen=100)
         self.error: BaseException | None = None
-        self._trader = DeskTrader(broker.desk, live.instrument, self._price, repr(strategy))
+        self._trader = DeskTrader(broker.desk, live.instrument, self._price, repr(strategy), cost=self._cost)
         self._runner = Runner(strategy, self._trader)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"kit-run-{type(strategy).__name__}", daemon=True)
@@ -123,6 +125,11 @@ class Session:
         quote = self.live.quote
         value = quote.mid if quote else float(self.live.frame["close"].iloc[-1])
         return self.live.instrument.price(value)
+
+    def _cost(self) -> Decimal:
+        """What a buyer must be ready to pay: all of the cash has to last for the ask, not for the mid."""
+        quote = self.live.quote
+        return self.live.instrument.price(quote.ask * (1 + ROOM)) if quote else self._price()
 
 
 def run(strategy: Strategy, broker: Broker, live: Live) -> Session:

@@ -15,11 +15,21 @@ from kit.orders.lifecycle import OrderRecord
 class DeskTrader:
     """Turns a strategy's wishes into intents: named by strategy, decision time and leg, so a restart repeats none.
 
-    ``price`` gives the instrument's last price; ``name`` tells strategies on one account apart.
+    ``price`` gives the instrument's last price, ``cost`` what a buyer must be ready to pay for it (by default the
+    same); ``name`` tells strategies on one account apart.
     """
 
-    def __init__(self, desk: Desk, instrument: Instrument, price: Callable[[], Decimal], name: str) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        instrument: Instrument,
+        price: Callable[[], Decimal],
+        name: str,
+        *,
+        cost: Callable[[], Decimal] | None = None,
+    ) -> None:
         self._desk, self._instrument, self._price, self._name = desk, instrument, price, name
+        self._cost = cost or price
         self._share: float | None = None
         self._decided = 0
         self._leg = 0
@@ -88,7 +98,7 @@ class DeskTrader:
 
     def _affordable(self, qty: Decimal) -> Decimal:
         """``qty``, or as much of it as the free quote covers, with the room a market order must reserve."""
-        _, amount = reservation(self._instrument, self._market(Side.BUY, qty), self._price())
+        _, amount = reservation(self._instrument, self._market(Side.BUY, qty), self._cost())
         if amount <= self.cash:
             return qty
         return self._instrument.qty(qty * self.cash / amount, rounding=ROUND_FLOOR)

@@ -1,0 +1,53 @@
+"""A strategy's hands, on a real desk with a picture that has a spread."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from kit.broker.desk import Desk
+from kit.clock import ManualClock
+from kit.errors import RiskRefused
+from kit.market.feed import FeedState, Picture
+from kit.model import Fees, Instrument, OrderStatus, Quote
+from kit.research.backtest import BarGateway
+from kit.research.trader import DeskTrader
+from kit.store.journal import Journal
+
+BTC = Instrument(
+    symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.00001")
+)
+MID, ASK = Decimal(100), Decimal("100.5")
+
+
+@pytest.fixture
+def desk() -> Desk:
+    clock = ManualClock(0)
+    gateway = BarGateway(BTC, Fees(), Decimal(0), clock)
+    gateway.price = ASK
+    quote = Quote(BTC.symbol, 99.5, 1.0, float(ASK), 1.0)
+    return Desk(
+        "test",
+        "test",
+        Journal.in_memory({"USDT": Decimal(10_000)}),
+        gateway,
+        clock,
+        instruments=lambda symbol: BTC,
+        picture=lambda symbol: Picture(FeedState.LIVE, 0.0, quote),
+    )
+
+
+def test_all_in_is_sized_by_what_a_buyer_pays_not_by_the_mid(desk: Desk) -> None:
+    placed = DeskTrader(desk, BTC, lambda: MID, "all in", cost=lambda: ASK).target(1.0, 0)
+    assert placed is not None
+    assert placed.status is OrderStatus.OPEN
+    assert 0 <= desk.account.free("USDT") < Decimal("0.01")
+
+
+def test_sized_by_the_mid_it_would_be_refused_and_is_tried_again(desk: Desk) -> None:
+    trader = DeskTrader(desk, BTC, lambda: MID, "all in")
+    for time in (0, 1):
+        with pytest.raises(RiskRefused, match="is free; buy at most"):
+            trader.target(1.0, time)
+    assert desk.records == {}
