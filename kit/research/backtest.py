@@ -218,7 +218,7 @@ def _result(
         trades=trades,
         fills=filled,
         orders=frames.orders(desk, attrs),
-        stats=statistics(equity, trades),
+        stats=statistics(equity, trades, float(instrument.lot)),
     )
 
 

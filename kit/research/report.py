@@ -139,11 +139,12 @@ def drawdown(equity: pd.Series[float]) -> pd.Series[float]:
     return equity / equity.cummax() - 1
 
 
-def statistics(equity: pd.DataFrame, trades: pd.DataFrame) -> pd.Series[float]:
+def statistics(equity: pd.DataFrame, trades: pd.DataFrame, lot: float) -> pd.Series[float]:
     """The usual figures; the annualised ones by the frame's own span and bars, 365.25 days a year, no risk-free rate.
 
     ``sharpe`` is mean / sample standard deviation of bar returns times the square root of bars a year
-    (Sharpe 1994); NaN where there is nothing to divide by.
+    (Sharpe 1994); NaN where there is nothing to divide by. ``exposure`` is the share of bars with a ``lot`` or more
+    held: what fees and rounding leave over can't be sold and is no position.
     """
     worth, close = equity["equity"], equity["close"]
     returns = worth.pct_change().dropna()
@@ -163,7 +164,7 @@ def statistics(equity: pd.DataFrame, trades: pd.DataFrame) -> pd.Series[float]:
         "annual_volatility": spread * np.sqrt(per_year),
         "sharpe": returns.mean() / spread * np.sqrt(per_year) if spread else np.nan,
         "max_drawdown": drawdown(worth).min(),
-        "exposure": (equity["position"] > 0).mean(),
+        "exposure": (equity["position"] >= lot).mean(),
         "trades": len(trades),
         "win_rate": (closed["pnl"] > 0).mean() if len(closed) else np.nan,
         "profit_factor": closed.loc[closed["pnl"] > 0, "pnl"].sum() / lost if lost else np.nan,

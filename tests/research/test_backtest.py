@@ -141,6 +141,16 @@ def test_all_in_spends_what_there_is_and_never_more() -> None:
     assert 0 <= result.equity["cash"].iloc[-1] < 150  # the room kept for a worse fill, and a lot's rest
 
 
+def test_exposure_counts_a_position_not_the_dust_that_fees_leave() -> None:
+    class InAndOut(Strategy):
+        def next(self) -> None:
+            self.target(1.0 if len(self.candles) == 2 else 0.0)
+
+    result = backtest(InAndOut(), bars([100.0] * 10), instrument=BTC)
+    assert 0 < result.equity["position"].iloc[-1] < float(BTC.lot)
+    assert result.stats["exposure"] == 0.1
+
+
 def test_target_orders_only_when_the_share_changes() -> None:
     result = backtest(Cross(), bars([100.0 + n for n in range(40)]))
     assert len(result.orders) == 1
