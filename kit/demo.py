@@ -131,6 +131,7 @@ def open_market(story: Story, replay: str | None, cleanup: ExitStack) -> Stage:
     seen = live.version
     live.wait(seen, timeout=20)
     story.check("a live frame follows by WebSocket", live.state == "LIVE" and live.version > seen, repr(live))
+    _until(lambda: int(live.frame["closed"].sum()) > 2, 10)  # a recording has just begun: no history yet
     frame = live.frame
     again = venue.candles(symbol, interval, start=frame.index[0])
     story.check("history and now meet without a seam", _agree(frame, again), f"{len(frame)} rows agree with REST")
@@ -260,6 +261,8 @@ def _agree(frame: pd.DataFrame, rest: pd.DataFrame) -> bool:
     """True when both have the same closed rows, to the last digit, over the time they share."""
     columns = ["open", "high", "low", "close", "volume", "trades"]
     mine, theirs = frame[frame["closed"]][columns], rest[rest["closed"]][columns]
+    if mine.empty or theirs.empty:
+        return False
     end = min(mine.index[-1], theirs.index[-1])
     return bool(mine.loc[:end].equals(theirs.loc[mine.index[0] : end]))
 
