@@ -60,7 +60,7 @@ def equity_figure(equity: pd.DataFrame | pd.Series[Any], *, title: str | None = 
     fig = go.Figure(layout=_layout(title or _title({"symbol": "equity", **equity.attrs}, 1)))
     fig.update_layout(
         yaxis={"domain": [0.32, 1], "tickformat": PRICE},
-        yaxis2={**_axis(), "domain": [0, 0.25], "anchor": "x", "tickformat": ".1%", "title": {"text": "drawdown"}},
+        yaxis2={**_axis(), "domain": [0, 0.25], "anchor": "x", "tickformat": "~%", "title": {"text": "drawdown"}},
     )
     if worth.empty:
         return _empty(fig, "no equity yet")

@@ -20,7 +20,6 @@ from typing import Any
 import requests
 from filelock import FileLock, Timeout
 
-import kit
 from kit.errors import UsageError, VenueUnreachable
 from kit.sandbox.home import Address, Terms, agree, folder, published, withdraw
 from kit.venues.base import Hosts, Key
@@ -123,8 +122,13 @@ def ensure(
     """
     asked = Terms(seed, None if replay is None else str(Path(replay).resolve()), speed, original_times)
     place = folder(name)
-    with FileLock(place / "launch.lock", timeout=PATIENCE):
-        address = _running(place) or _start(name, place, asked, idle)
+    try:
+        with FileLock(place / "launch.lock", timeout=PATIENCE):
+            address = _running(place) or _start(name, place, asked, idle)
+    except Timeout:
+        raise VenueUnreachable(
+            f"another program has been starting the sandbox {name!r} for {PATIENCE:g} s; try again when it is done"
+        ) from None
     agree(asked, address.terms, name)
     return Handle(address, place)
 
@@ -179,7 +183,7 @@ def _arguments(asked: Terms) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """This process's, with the kit that runs here found there too (a checkout need not be installed)."""
-    root = Path(kit.__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     known = os.environ.get("PYTHONPATH")
     if root.name == "site-packages":
         return dict(os.environ)
