@@ -31,8 +31,9 @@ from kit.model import (
     TimeInForce,
     Trade,
 )
-from kit.notebook import install_if_ipython, load_ipython_extension, nest_asyncio, unload_ipython_extension
+from kit.notebook import install_if_ipython, load_ipython_extension, unload_ipython_extension
 from kit.notebook.chart import figure as chart
+from kit.notebook.nest import nest_asyncio
 from kit.research.backtest import backtest
 from kit.research.indicators import atr, ema, highest, lowest, rsi, sma, stdev
 from kit.research.report import Result

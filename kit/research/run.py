@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kit.errors import KitError, Refused, UsageError
+from kit.errors import NotYet, Refused, UsageError
 from kit.market.candles import next_time, open_times
 from kit.market.feed import FeedState
 from kit.orders.lifecycle import OrderRecord
@@ -90,7 +90,7 @@ class Session:
     def _news(self, version: int) -> int:
         try:
             return self.live.wait(version, timeout=PATIENCE)
-        except KitError:
+        except NotYet:
             return version
 
     def _closed(self) -> pd.DataFrame:

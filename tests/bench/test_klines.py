@@ -92,7 +92,7 @@ def kit_frame(body: bytes) -> pd.DataFrame:
 def ccxt_frame() -> Callable[[bytes], pd.DataFrame] | None:
     """What a ccxt user does with a page, without its network: parse, then a frame."""
     try:
-        import ccxt  # noqa: PLC0415 - an optional extra, and slow to load
+        import ccxt
     except ImportError:
         return None
     venue = ccxt.binance()

@@ -113,3 +113,13 @@ def test_a_refused_order_is_kept_with_its_reason_and_the_session_goes_on(broker:
     assert len(session.refusals) >= 2
     assert "USDT" in session.refusals[0][1]
     assert broker.orders.empty
+
+
+def test_a_session_whose_live_frame_is_closed_ends_and_says_so(broker: kit.Broker, sandbox_venue: kit.Venue) -> None:
+    live = sandbox_venue.live("ETH/USDT", "1s")
+    assert live.ready(timeout=30)
+    session = kit.run(Flip(share=0.3), broker, live)
+    live.close()
+    until(lambda: session.state == "failed")
+    assert "closed" in repr(session)
+    session.stop()
