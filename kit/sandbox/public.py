@@ -83,8 +83,11 @@ def old_trades(context: Context, args: Args) -> Json:
 def aggregate_trades(context: Context, args: Args) -> Json:
     if args["fromId"] is not None and (args["startTime"] is not None or args["endTime"] is not None):
         raise Refusal("BAD_COMBO")
+    native = _traded(context, args)
+    if _empty(context, args):
+        return []
     trades = context.exchange.market.trades(
-        _traded(context, args),
+        native,
         now=context.now,
         from_id=args["fromId"],
         start=args["startTime"],
@@ -98,11 +101,16 @@ def klines(context: Context, args: Args) -> Json:
     """Bars by open time. Only UTC bars are kept here, so another timeZone is refused rather than ignored."""
     if args["timeZone"] not in (None, "0", "00:00", "+00:00", "-00:00", "0:00"):
         raise Refusal("INVALID_PARAMETER", "timeZone")
-    start, end = args["startTime"], args["endTime"]
-    if start is not None and end is not None and start > end:
+    native = _traded(context, args)
+    if _empty(context, args):
         return []
     columns = context.exchange.market.candles(
-        _traded(context, args), args["interval"], now=context.now, start=start, end=end, limit=args["limit"]
+        native,
+        args["interval"],
+        now=context.now,
+        start=args["startTime"],
+        end=args["endTime"],
+        limit=args["limit"],
     )
     return kline_rows(columns, args["interval"], context.stamp)
 
@@ -191,6 +199,12 @@ def _newest(context: Context, native: str) -> Trade | None:
 
 def _traded(context: Context, args: Args) -> str:
     return context.exchange.instrument(args["symbol"]).native
+
+
+def _empty(context: Context, args: Args) -> bool:
+    """True when nothing can lie between startTime and endTime: it begins in the future, or after its end."""
+    start, end = args["startTime"], args["endTime"]
+    return start is not None and start > (context.now if end is None else min(end, context.now))
 
 
 def _natives(context: Context, args: Args) -> list[str]:

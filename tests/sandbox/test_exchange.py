@@ -195,6 +195,33 @@ class TestRefusals:
             exchange.place("me", ticket("STOP_LOSS", "sell", "s5", qty="0.1", stop="90"), begins + 1)
 
 
+class TestSilence:
+    def test_a_suspended_machine_s_market_is_caught_up(self, market: Any, exchange: Exchange, begins: int) -> None:
+        market.btc.trade(7200 * SECOND, 98.0, 1.0, Side.SELL).book(7200 * SECOND, bids=[(97.0, 1.0)])
+        heard: list[Any] = []
+        exchange.place("me", ticket(qty="1", price="99.5"), begins)
+        exchange.pit("BTCUSDT").listeners.append(heard.append)
+        exchange.advance(begins + 3 * 3600 * SECOND)
+        assert order(exchange).status is OrderStatus.FILLED
+        assert exchange.members["me"].fills[0].fill.price == D("99.5")
+        assert exchange.pit("BTCUSDT").book.last_id == 1001
+        assert heard == []
+
+    def test_a_hole_in_the_market_s_book_is_mended_from_its_picture(
+        self, market: Any, exchange: Exchange, begins: int
+    ) -> None:
+        exchange.place("me", ticket(qty="1", price="99.5"), begins)
+        market.btc.updates += 5
+        market.btc.book(SECOND, asks=[(101.0, 0.0)])
+        exchange.advance(begins + 2 * SECOND)
+        assert exchange.pit("BTCUSDT").book.asks(1) == [(102.0, 5.0)]
+
+    def test_a_floor_nobody_needs_is_left_alone(self, exchange: Exchange, begins: int) -> None:
+        exchange.place("me", ticket("MARKET", qty="1"), begins)
+        exchange.advance(begins + SECOND)
+        assert exchange.pit("BTCUSDT").at == 0
+
+
 class TestRestart:
     def test_orders_fills_and_balances_come_back_as_they_were(
         self, market: Any, exchange: Exchange, begins: int

@@ -5,18 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.clock import MINUTE, SECOND
 from kit.model import Side
 from kit.sandbox.auth import Credential, KeyKind
+from kit.sandbox.endpoint import Security
 from kit.sandbox.exchange import Exchange
-from kit.sandbox.front import Answer, Front, Request
+from kit.sandbox.front import ENDPOINTS, Answer, Front, Request
 
 SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"  # published in Binance's documentation
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -33,10 +38,12 @@ class Desk:
     def get(self, path: str, query: str = "", **kwargs: Any) -> Answer:
         return self.front.answer(Request("GET", f"/api/v3/{path}", query, **kwargs), self.now)
 
-    def signed(self, method: str, path: str, *, body: Any = "", secret: Any = SECRET, **params: Any) -> Answer:
+    def signed(
+        self, method: str, path: str, *, body: Any = "", secret: Any = SECRET, raw: Any = False, **params: Any
+    ) -> Answer:
         query = urlencode({"timestamp": self.now // 1000} | params)
         signature = hmac.new(secret.encode(), (query + body).encode(), hashlib.sha256).hexdigest()
-        request = Request(method, f"/api/v3/{path}", f"{query}&signature={signature}", body, KEY)
+        request = Request(method, path if raw else f"/api/v3/{path}", f"{query}&signature={signature}", body, KEY)
         return self.front.answer(request, self.now)
 
     def order(self, **params: object) -> Answer:
@@ -222,6 +229,7 @@ class TestMarketData:
             ("endTime={2}&limit=2", [1, 2]),
             ("startTime={1}&endTime={2}", [1, 2]),
             ("startTime={3}&endTime={1}", []),
+            ("startTime=9999999999999999999", []),
         ],
     )
     def test_start_end_and_limit_page_as_the_venue_does(
@@ -408,3 +416,49 @@ class TestBudgets:
 def test_no_secret_shows_in_what_the_front_holds(desk: Desk) -> None:
     assert SECRET not in repr(desk.front.exchange.keys)
     assert SECRET not in repr(vars(desk.front.exchange))
+
+
+WORDS = ["BTCUSDT", "ETHUSDT", "NOSUCH", "1m", "1M", "0", "1", "-1", "1e5", "NaN", "9" * 20, "1790000100000", "0.00001"]
+WORDS += [
+    "",
+    "BUY",
+    "SELL",
+    "LIMIT",
+    "MARKET",
+    "STOP_LOSS",
+    "LIMIT_MAKER",
+    "GTC",
+    "FOK",
+    "true",
+    "a",
+    "[]",
+    "é",
+    "99.5",
+]
+
+
+@given(
+    which=st.sampled_from(sorted(ENDPOINTS)),
+    sent=st.lists(st.tuples(st.integers(0, 30), st.sampled_from(WORDS)), max_size=8),
+    unit=st.sampled_from([None, "MICROSECOND", "x"]),
+)
+@settings(max_examples=500)
+def test_whatever_is_sent_is_answered(
+    scripted: Any, begins: int, which: tuple[str, str], sent: list[tuple[int, str]], unit: str | None
+) -> None:
+    """No parameters, in any combination, are more than the exchange can answer or refuse."""
+    exchange = Exchange(scripted())
+    exchange.market.btc.trade(SECOND, 100.0, 1.0)  # type: ignore[attr-defined]
+    exchange.open_account("me", {"USDT": Decimal(1000), "BTC": Decimal(1)}, begins)
+    desk = Desk(exchange, begins + MINUTE)
+    endpoint = ENDPOINTS[which]
+    names = [param.name for param in endpoint.params] or ["symbol"]
+    params = {names[number % len(names)]: word for number, word in sent}
+    if endpoint.security is Security.SIGNED:
+        answer = desk.signed(*which, raw=True, **params)
+    else:
+        answer = desk.front.answer(Request(*which, urlencode(params), unit=unit), desk.now)
+    assert answer.status in (200, 400, 409)
+    assert msgspec.json.encode(answer.body)
+    for change in exchange.take():
+        assert change.order.filled <= change.order.request.qty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from websockets.sync.client import connect
 from kit.errors import UsageError, VenueUnreachable
 from kit.sandbox import launcher
 from kit.sandbox.launcher import Handle
+from kit.sandbox.server import main
 
 
 @pytest.fixture
@@ -145,9 +147,13 @@ def test_the_command_prints_one_line_when_ready_and_ends_on_a_signal(home: Path)
     assert it.returncode == 0
 
 
-def test_a_plan_that_cannot_be_read_is_said_before_anything_begins(home: Path, capsys: Any) -> None:
-    from kit.sandbox.server import main
+def test_a_port_that_is_taken_is_said(home: Path, capsys: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1])]) == 2
+    assert "choose another, or 0 for a free one" in capsys.readouterr().err
 
+
+def test_a_plan_that_cannot_be_read_is_said_before_anything_begins(home: Path, capsys: Any) -> None:
     assert main(["--faults", str(home / "nowhere.json")]) == 2
     assert "can't be read" in capsys.readouterr().err
 
