@@ -79,7 +79,8 @@ def result_bundle(result: Result) -> dict[str, Any]:
     fig.update_layout(margin={"r": 270})
     rows = [{"statistic": name, "value": value} for name, value in said]
     html = card(
-        heading(f"<b>{escape(result.strategy)}</b>", _origin(result.environment)), table(["statistic", "value"], rows)
+        heading(f"<b>{escape(result.strategy)}</b>", _origin(result.environment)),
+        table(["statistic", "value"], rows, most=len(rows)),
     )
     shown = fig._repr_mimebundle_()
     return {"text/html": html, **shown, "text/plain": repr(result)}

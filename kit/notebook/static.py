@@ -35,8 +35,10 @@ def heading(*parts: str) -> str:
     return f'<div style="margin:2px 0 6px">{"&ensp;".join(part for part in parts if part)}</div>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, none: str = "none") -> str:
-    """Rows as a small table, at most ``MOST_ROWS`` of them; every text is escaped. No row: the word ``none``."""
+def table(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, none: str = "none", most: int = MOST_ROWS
+) -> str:
+    """Rows as a small table, at most ``most`` of them; every text is escaped. No row: the word ``none``."""
     shown = list(rows)
     if not shown:
         return f'<div style="opacity:.7">{escape(none)}</div>'
@@ -46,9 +48,9 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, none: st
     )
     body = "".join(
         "<tr>" + "".join(f'<td style="{cell}">{escape(text(row.get(name)))}</td>' for name in columns) + "</tr>"
-        for row in shown[:MOST_ROWS]
+        for row in shown[:most]
     )
-    more = f'<div style="opacity:.7">and {len(shown) - MOST_ROWS} more</div>' if len(shown) > MOST_ROWS else ""
+    more = f'<div style="opacity:.7">and {len(shown) - most} more</div>' if len(shown) > most else ""
     look = "border-collapse:collapse;font-variant-numeric:tabular-nums;background:none"
     return f'<table style="{look}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
 

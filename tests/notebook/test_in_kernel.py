@@ -101,6 +101,8 @@ kit.backtest(Hold(), candles)
     shown = say(code, "77777777-aaaa")
     assert "application/vnd.plotly.v1+json" in shown
     assert "max drawdown" in shown["text/html"]
+    assert "fees" in shown["text/html"]
+    assert " more</div>" not in shown["text/html"]
     assert "SANDBOX" in shown["text/html"]
 
 
