@@ -46,12 +46,17 @@ class BarGateway:
         ids = itertools.count(1)
         self.simulator = Simulator(instrument, fees, ids=lambda: next(ids), bar_spread=spread)
         self._listener: Callable[[Report], None] = lambda report: None
-        self.price = Decimal(0)
+        self.last = 0.0
+        """The close of the bar that is decided on."""
+
+    @property
+    def price(self) -> Decimal:
+        """The last close as exact money: asked for by orders, not by every bar."""
+        return self.instrument.price(self.last)
 
     def picture(self, symbol: str) -> Picture:
         """What a decision sees: the last close, with nothing shown on either side."""
-        last = float(self.price)
-        return Picture(FeedState.LIVE, 0.0, Quote(symbol, last, 0.0, last, 0.0))
+        return Picture(FeedState.LIVE, 0.0, Quote(symbol, self.last, 0.0, self.last, 0.0))
 
     def listen(self, listener: Callable[[Report], None]) -> None:
         self._listener = listener
@@ -190,15 +195,14 @@ def instrument_of(candles: pd.DataFrame) -> Instrument:
 
 def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock) -> None:
     """Bar by bar: what was ordered before meets the bar, then the strategy decides on its close."""
-    closes, warm = bars.columns["close"], runner.warm
+    closes, warm = bars.columns["close"].tolist(), runner.warm
     working = gateway.simulator.working
-    tick = gateway.instrument.price
     for row, end in enumerate(bars.ends.tolist()):
         clock.set(end)
         if working:
             gateway.on_bar(bars.candle(row, gateway.instrument.symbol))
         if row >= warm:
-            gateway.price = tick(float(closes[row]))
+            gateway.last = closes[row]
             runner.decide(row, end)
 
 

@@ -131,7 +131,8 @@ class _Trip:
 
 
 def _headline(result: Result) -> str:
-    return f"{result.strategy} on {result.symbol} [{result.environment}]: {result.stats['return']:+.2%}"
+    where = f" [{result.environment}]" if result.environment else ""
+    return f"{result.strategy} on {result.symbol}{where}: {result.stats['return']:+.2%}"
 
 
 def drawdown(equity: pd.Series[float]) -> pd.Series[float]:
