@@ -50,7 +50,8 @@ class DeskTrader:
 
     @property
     def equity(self) -> Decimal:
-        return self._desk.account.equity({self._instrument.symbol: self._price()}, self._instrument.quote)
+        """Quote currency and this instrument's position; what else the account holds is not the strategy's."""
+        return self._desk.account.total(self._instrument.quote) + self.position * self._price()
 
     def target(self, share: float, time: int) -> OrderRecord | None:
         if share == self._share:

@@ -25,12 +25,12 @@ MID, ASK = Decimal(100), Decimal("100.5")
 def desk() -> Desk:
     clock = ManualClock(0)
     gateway = BarGateway(BTC, Fees(), Decimal(0), clock)
-    gateway.price = ASK
+    gateway.last = float(ASK)
     quote = Quote(BTC.symbol, 99.5, 1.0, float(ASK), 1.0)
     return Desk(
         "test",
         "test",
-        Journal.in_memory({"USDT": Decimal(10_000)}),
+        Journal.in_memory({"USDT": Decimal(10_000), "ETH": Decimal(3)}),
         gateway,
         clock,
         instruments=lambda symbol: BTC,
@@ -51,3 +51,7 @@ def test_sized_by_the_mid_it_would_be_refused_and_is_tried_again(desk: Desk) -> 
         with pytest.raises(RiskRefused, match="is free; buy at most"):
             trader.target(1.0, time)
     assert desk.records == {}
+
+
+def test_equity_is_the_strategys_instrument_and_cash_whatever_else_the_account_holds(desk: Desk) -> None:
+    assert DeskTrader(desk, BTC, lambda: MID, "some").equity == 10_000
