@@ -84,9 +84,9 @@ class Pacer:
         for meter in self._meters.values():
             meter.at(sent + self.skew).used = used.get(meter.budget.name, 0)
 
-    def wait(self, weight: int, now: int, *, order: bool = False) -> int:
-        """µs until a request of ``weight`` may leave; 0: now."""
-        share = 1.0 if order else FOR_READS
+    def wait(self, weight: int, now: int, *, order: bool = False, urgent: bool = False) -> int:
+        """µs until a request of ``weight`` may leave; 0: now. Orders and what is ``urgent`` (a cancel) may use it all."""
+        share = 1.0 if order or urgent else FOR_READS
         waits = [
             meter.until_free(1 if orders else weight, share, now + self.skew) for meter, orders in self._charged(order)
         ]

@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from urllib.parse import urlsplit
 
 from kit.clock import SECOND, Clock, Offset, VenueClock
 from kit.errors import (
@@ -37,7 +36,7 @@ from kit.errors import (
 )
 from kit.net import keys
 from kit.net.pacing import Pacer, Ticket
-from kit.venues.base import Auth, Call, Codec, Effect, Hosts, Key
+from kit.venues.base import Auth, Call, Codec, Effect, Hosts, Key, on_this_machine
 
 if TYPE_CHECKING:  # loaded with the first request: ``import kit`` costs little more than ``import pandas``
     import requests
@@ -50,7 +49,6 @@ TIMEOUT = (3.05, 12.0)
 LONGEST_ANSWER = 60 * SECOND
 BIGGEST_ANSWER = 64 << 20
 """µs and bytes after which an answer is no answer: neither a dripping nor an endless one holds us up."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _SIGNATURE = re.compile(r"(?<=signature=)[^&\s'\"]+", re.IGNORECASE)
 _BLACK = "•••"
@@ -197,7 +195,7 @@ class Rest:
         if failure.retry_after:
             with self._lock:
                 until = self._ours.now() + int(failure.retry_after * SECOND)
-                self._pacer.hold(until, order=call.effect is Effect.WRITE)
+                self._pacer.hold(until, order=failure.orders_only)
         raise failure.error
 
     def _sync(self, patience: _Patience) -> Offset:
@@ -221,10 +219,10 @@ class Rest:
 
     def _leave(self, call: Call[Any]) -> Ticket:
         """Leave to send now; RateLimited when the budget is used up."""
-        order = call.effect is Effect.WRITE
+        order, urgent = call.orders > 0, call.effect is Effect.WRITE
         with self._lock:
             now = self._ours.now()
-            wait = self._pacer.wait(call.weight, now, order=order) / SECOND
+            wait = self._pacer.wait(call.weight, now, order=order, urgent=urgent) / SECOND
             if not wait:
                 return self._pacer.send(call.weight, now, order=order)
         raise RateLimited(
@@ -349,8 +347,8 @@ class Rest:
 
         with Session() as session:
             found = session.merge_environment_settings(self.hosts.rest, {}, None, None, None)
-        if urlsplit(self.hosts.rest).hostname in LOOPBACK:
-            found["proxies"] = {}  # no proxy knows the way back to this machine
+        if on_this_machine(self.hosts.rest):
+            found["proxies"] = {}
         return {name: found[name] for name in ("proxies", "verify", "cert")}
 
     @property

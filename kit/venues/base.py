@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
+from ipaddress import ip_address
 from typing import Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +79,8 @@ class Call(Generic[T]):
     auth: Auth = Auth.NONE
     effect: Effect = Effect.READ
     weight: int = 1
+    orders: int = 0
+    """How many it adds to what the venue counts as orders; a cancel adds none."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Failure:
     error: KitError
     code: int | None = None
     retry_after: float | None = None
+    orders_only: bool = False
+    """The wait is for orders; questions and cancels may go on."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,6 +121,15 @@ class Hosts:
     stream: str
     ws_api: str | None = None
     real_money: bool = False
+
+
+def on_this_machine(url: str) -> bool:
+    """True when ``url`` leads nowhere but to this machine, as the sandbox's do: no proxy knows the way back to it."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Channel(Enum):

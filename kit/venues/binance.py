@@ -157,7 +157,7 @@ class Binance:
         """
         params = orders.order_params(instrument.native, request, client_id)
         read = partial(orders.placed, native=instrument.native, symbol=instrument.symbol, client_id=client_id)
-        return _write("POST", "order", read, params)
+        return _write("POST", "order", read, params, orders=1)
 
     def order_test(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[None]:
         """Let the venue check an order without placing it: a question, though it is POSTed."""
@@ -259,7 +259,7 @@ def _ask(
     return Call("GET", _path(endpoint), wire.reading(read, endpoint), params, auth, Effect.READ, weight)
 
 
-def _write(method: str, endpoint: str, read: Callable[[bytes], T], params: Params) -> Call[T]:
+def _write(method: str, endpoint: str, read: Callable[[bytes], T], params: Params, *, orders: int = 0) -> Call[T]:
     """A request that may take effect: an answer that can't be read leaves its outcome unknown."""
     checked = wire.reading(read, f"{method} {endpoint} answer")
 
@@ -269,7 +269,7 @@ def _write(method: str, endpoint: str, read: Callable[[bytes], T], params: Param
         except BadAnswer as error:
             raise OutcomeUnknown(f"{error}. It may have taken effect: ask with the client id") from None
 
-    return Call(method, _path(endpoint), careful, params, Auth.SIGNED, Effect.WRITE)
+    return Call(method, _path(endpoint), careful, params, Auth.SIGNED, Effect.WRITE, orders=orders)
 
 
 def _nothing(body: bytes) -> None:

@@ -124,16 +124,17 @@ def _redirected(answer: _Answer) -> str:
 def _slow_down(answer: _Answer) -> Failure:
     banned = answer.status == 418
     # A ban lasts two minutes at least (rest-api.md); orders are counted in windows of ten seconds.
-    wait = _retry_after(answer, 120.0 if banned else 10.0 if answer.code == -1015 else 1.0)
+    orders_only = answer.code == -1015 and not banned
+    wait = _retry_after(answer, 120.0 if banned else 10.0 if orders_only else 1.0)
     what = "this address is banned for a while" if banned else "too much was asked"
     text = f"{answer.said}. Nothing took effect; {what}: wait {wait:g} s before asking anything"
-    return Failure(Verdict.RATE_LIMITED, RateLimited(text, retry_after=wait), answer.code, wait)
+    return Failure(Verdict.RATE_LIMITED, RateLimited(text, retry_after=wait), answer.code, wait, orders_only)
 
 
 def _busy(answer: _Answer) -> Failure:
     wait = _retry_after(answer, 5.0)
     text = f"{answer.said}. The venue is overloaded and took nothing; wait {wait:g} s and make it again"
-    return Failure(Verdict.RATE_LIMITED, RateLimited(text, retry_after=wait), answer.code, wait)
+    return Failure(Verdict.RATE_LIMITED, RateLimited(text, retry_after=wait), answer.code, wait, orders_only=True)
 
 
 def _retry_after(answer: _Answer, floor: float) -> float:

@@ -90,6 +90,14 @@ def test_a_full_order_count_stops_orders_and_nothing_else() -> None:
     assert steered.wait(25, T0) == 0
 
 
+def test_a_full_order_count_stops_no_cancel() -> None:
+    steered = pacer()
+    steered.answered(steered.send(1, T0, order=True), {WEIGHT: int(6000 * FOR_READS), ORDERS: 100})
+    for _ in range(200):
+        assert steered.wait(1, T0, urgent=True) == 0
+        steered.answered(steered.send(1, T0), {WEIGHT: int(6000 * FOR_READS)})
+
+
 def test_retry_after_is_a_floor_for_everything_when_a_question_was_turned_away() -> None:
     steered = pacer()
     steered.hold(T0 + 7 * SECOND, order=False)

@@ -56,6 +56,7 @@ BTC = Instrument(
 BUY = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.MARKET, qty=Decimal("0.01"))
 ORDER = BINANCE.order(BTC, BUY, "client1")
 TIME = BINANCE.time()
+CANCELLED = {"symbol": "BTCUSDT", "origClientOrderId": "client1", "orderId": 28, "status": "CANCELED"}
 PLACED = {
     "symbol": "BTCUSDT",
     "orderId": 28,
@@ -466,6 +467,27 @@ def test_an_order_is_not_kept_waiting_long() -> None:
             c.rest.do(ORDER)
         assert server.asked == ["POST"]
         assert c.waits == []
+
+
+def test_an_address_that_asks_too_much_asks_nothing_more_whatever_was_turned_away() -> None:
+    with serving(answer(error(-1003), 418, Retry_After="120")) as server, client(server) as c:
+        for call in (ORDER, BINANCE.cancel(BTC, "client1")):
+            with pytest.raises(RateLimited):
+                c.rest.do(call)
+        with pytest.raises(RateLimited, match="nothing was sent"):
+            c.rest.do(BINANCE.quote("BTCUSDT"))
+        assert server.asked == ["POST"]
+
+
+def test_too_many_orders_stop_neither_questions_nor_cancels() -> None:
+    with serving(answer(error(-1015), 429, Retry_After="30"), answer([]), answer(CANCELLED)) as server:
+        with client(server) as c:
+            with pytest.raises(RateLimited):
+                c.rest.do(ORDER)
+            assert c.rest.do(BINANCE.open_orders(BTC)) == []
+            assert c.rest.do(BINANCE.cancel(BTC, "client1"))
+            assert server.asked == ["POST", "GET", "DELETE"]
+            assert c.waits == []
 
 
 def test_a_redirected_question_is_told_where_it_was_sent_without_what_it_said() -> None:

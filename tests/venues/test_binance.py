@@ -86,7 +86,8 @@ def test_only_placing_and_cancelling_have_effects(btcusdt: Instrument) -> None:
         ("POST", Effect.WRITE, Auth.SIGNED),
         ("DELETE", Effect.WRITE, Auth.SIGNED),
     }
-    assert {(call.effect, call.auth) for call in reads} == {(Effect.READ, Auth.SIGNED)}
+    assert [call.orders for call in writes] == [1, 0]
+    assert {(call.effect, call.auth, call.orders) for call in reads} == {(Effect.READ, Auth.SIGNED, 0)}
     public: list[Call[Any]] = [
         BINANCE.time(),
         BINANCE.instruments(),

@@ -143,6 +143,9 @@ def test_retry_after_is_obeyed_and_has_a_floor() -> None:
         assert answer(READ, 429, -1003, retry_after=rubbish).retry_after == 1
     assert answer(READ, 418, -1003).retry_after == 120
     assert answer(WRITE, 429, -1015).retry_after == 10
+    assert answer(WRITE, 429, -1015).orders_only
+    assert not answer(WRITE, 429, -1003).orders_only
+    assert not answer(WRITE, 418, -1003).orders_only
     assert answer(WRITE, 400, -1008).retry_after == 5
     limited = answer(READ, 418, -1003, retry_after="300").error
     assert isinstance(limited, RateLimited)
