@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from kit.clock import Clock
 from kit.errors import KitError
 from kit.model import BookDelta, Candle, Quote, Trade
 from kit.net.loop import Loop
-from kit.venues.base import Ack, Channel, Codec, Goodbye, Hosts, Subscription
+from kit.venues.base import Ack, Channel, Codec, Goodbye, Hosts, Subscription, on_this_machine
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -31,7 +30,6 @@ BIGGEST_FRAME = 64 * 2**20
 """Bytes. Coinbase's BTC-USD snapshot is one frame of 5 MB; the library's default is 1 MiB."""
 BATCH = 200
 """Streams asked for in one message."""
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 Route = tuple[type[MarketEvent], str, str]
 """What an event is told by: its kind, the venue's symbol, and a candle's interval."""
@@ -221,7 +219,7 @@ class Streams:
     async def _open(self) -> ClientConnection:
         from websockets.asyncio.client import connect  # loaded when first needed
 
-        proxy: Literal[True] | None = None if urlsplit(self._url).hostname in LOOPBACK else True
+        proxy: Literal[True] | None = None if on_this_machine(self._url) else True
         socket = await connect(
             self._url, proxy=proxy, max_size=BIGGEST_FRAME, compression=None, close_timeout=1.0, logger=_logger
         )
