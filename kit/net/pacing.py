@@ -85,7 +85,7 @@ class Pacer:
             meter.at(sent + self.skew).used = used.get(meter.budget.name, 0)
 
     def wait(self, weight: int, now: int, *, order: bool = False, urgent: bool = False) -> int:
-        """µs until a request of ``weight`` may leave; 0: now. Orders and what is ``urgent`` (a cancel) may use it all."""
+        """µs until a request of ``weight`` may leave; 0: now. Orders and the ``urgent`` (cancels) may use it all."""
         share = 1.0 if order or urgent else FOR_READS
         waits = [
             meter.until_free(1 if orders else weight, share, now + self.skew) for meter, orders in self._charged(order)

@@ -480,14 +480,14 @@ def test_an_address_that_asks_too_much_asks_nothing_more_whatever_was_turned_awa
 
 
 def test_too_many_orders_stop_neither_questions_nor_cancels() -> None:
-    with serving(answer(error(-1015), 429, Retry_After="30"), answer([]), answer(CANCELLED)) as server:
-        with client(server) as c:
-            with pytest.raises(RateLimited):
-                c.rest.do(ORDER)
-            assert c.rest.do(BINANCE.open_orders(BTC)) == []
-            assert c.rest.do(BINANCE.cancel(BTC, "client1"))
-            assert server.asked == ["POST", "GET", "DELETE"]
-            assert c.waits == []
+    script = (answer(error(-1015), 429, Retry_After="30"), answer([]), answer(CANCELLED))
+    with serving(*script) as server, client(server) as c:
+        with pytest.raises(RateLimited):
+            c.rest.do(ORDER)
+        assert c.rest.do(BINANCE.open_orders(BTC)) == []
+        assert c.rest.do(BINANCE.cancel(BTC, "client1"))
+        assert server.asked == ["POST", "GET", "DELETE"]
+        assert c.waits == []
 
 
 def test_a_redirected_question_is_told_where_it_was_sent_without_what_it_said() -> None:
