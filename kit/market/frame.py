@@ -16,10 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.internals import create_dataframe_from_blocks  # type: ignore[import-not-found]  # newer than the stubs
 
-from kit.market.candles import COLUMNS, FLOATS, Attrs, index
+from kit.market.candles import COLUMNS, FLOATS, Array, Attrs, index
 from kit.model import Candle, Side, Trade
-
-Array = npt.NDArray[Any]
 
 SOURCES = pd.CategoricalDtype(["rest", "ws", "backfill"])
 """Where a row came from: history by REST, the stream, or REST after the stream had lost something."""

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from kit.errors import BadAnswer, OutcomeUnknown, UnknownName
+from kit.market.candles import INTERVALS
 from kit.model import (
     Balance,
     BookSnapshot,
@@ -85,7 +86,7 @@ class Binance:
             ),
         }
     )
-    intervals: Mapping[str, int] = MappingProxyType(wire.INTERVALS)
+    intervals: Mapping[str, int] = INTERVALS  # the kit's are Binance's
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 36
 
@@ -113,8 +114,8 @@ class Binance:
 
         The last one may still be forming. Raises UnknownName for an interval Binance has not.
         """
-        if interval not in wire.INTERVALS:
-            raise UnknownName("interval", interval, wire.INTERVALS, "(case counts: 1m is a minute, 1M a month)")
+        if interval not in INTERVALS:
+            raise UnknownName("interval", interval, INTERVALS, "(case counts: 1m is a minute, 1M a month)")
         params = (("symbol", native), ("interval", interval), *_range(start, end), ("limit", _page(limit)))
         return _ask("klines", wire.candles, params, weight=2)
 

@@ -13,10 +13,10 @@ from typing import Protocol
 import msgspec
 
 from kit.errors import UnknownName
+from kit.market.candles import INTERVALS
 from kit.model import BookDelta, Candle, Quote, Trade
 from kit.venues.base import Ack, Channel, Event, Goodbye, Subscription
 from kit.venues.binance_wire import (
-    INTERVALS,
     MALFORMED,
     Amount,
     Id,

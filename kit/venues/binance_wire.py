@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kit.clock import DAY, HOUR, MINUTE, SECOND
 from kit.errors import BadAnswer
+from kit.market.candles import FLOATS
 from kit.model import BookSnapshot, Instrument, Quote, Side, Trade
 from kit.venues.base import Budget, Columns
 
@@ -31,26 +31,6 @@ Stamp = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A venue time in milliseconds."""
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Level = tuple[Amount, Amount]
-
-INTERVALS = {
-    "1s": SECOND,
-    "1m": MINUTE,
-    "3m": 3 * MINUTE,
-    "5m": 5 * MINUTE,
-    "15m": 15 * MINUTE,
-    "30m": 30 * MINUTE,
-    "1h": HOUR,
-    "2h": 2 * HOUR,
-    "4h": 4 * HOUR,
-    "6h": 6 * HOUR,
-    "8h": 8 * HOUR,
-    "12h": 12 * HOUR,
-    "1d": DAY,
-    "3d": 3 * DAY,
-    "1w": 7 * DAY,
-    "1M": 0,
-}
-"""Interval name, case-sensitive, to its length in µs; months are stepped by the calendar."""
 
 MALFORMED = (ValueError, ArithmeticError, RecursionError)
 """What decoding raises on rubbish: msgspec's errors and UnicodeError are ValueErrors, deep nesting recurses."""
@@ -272,7 +252,7 @@ def candles(body: bytes) -> Columns:
     if len(time) > 1 and not (time[1:] > time[:-1]).all():
         raise ValueError("candles are not in order of time")
     columns: dict[str, npt.NDArray[np.generic]] = {"time": time}
-    for name in ("open", "high", "low", "close", "volume", "quote_volume"):
+    for name in FLOATS:
         columns[name] = _column(rows, name, np.float64)
     columns["trades"] = _column(rows, "trades", np.int64)
     return columns
