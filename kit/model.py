@@ -13,7 +13,10 @@ import msgspec
 
 from kit.errors import BadOrder
 
-_EXACT = Context(prec=60)
+ZERO = Decimal(0)
+EXACT = Context(prec=60)
+"""Wide enough for any sum of price x quantity x fee; a notebook's own decimal context can't narrow it."""
+
 _ONE = Decimal(1)
 
 Levels = list[tuple[float, float]]
@@ -77,15 +80,15 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     quote: str
     tick: Decimal
     lot: Decimal
-    min_qty: Decimal = Decimal(0)
-    max_qty: Decimal = Decimal(0)
-    market_min_qty: Decimal = Decimal(0)
-    market_max_qty: Decimal = Decimal(0)
-    market_lot: Decimal = Decimal(0)
-    min_price: Decimal = Decimal(0)
-    max_price: Decimal = Decimal(0)
-    min_notional: Decimal = Decimal(0)
-    max_notional: Decimal = Decimal(0)
+    min_qty: Decimal = ZERO
+    max_qty: Decimal = ZERO
+    market_min_qty: Decimal = ZERO
+    market_max_qty: Decimal = ZERO
+    market_lot: Decimal = ZERO
+    min_price: Decimal = ZERO
+    max_price: Decimal = ZERO
+    min_notional: Decimal = ZERO
+    max_notional: Decimal = ZERO
     notional_applies_to_market: bool = True
     status: str = "trading"
 
@@ -106,7 +109,7 @@ def on_grid(value: float | Decimal, step: Decimal, rounding: str) -> Decimal:
     exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
     if not step:
         return exact
-    return _EXACT.multiply(_EXACT.divide(exact, step).quantize(_ONE, rounding, _EXACT), step)
+    return EXACT.multiply(EXACT.divide(exact, step).quantize(_ONE, rounding, EXACT), step)
 
 
 class Candle(msgspec.Struct, frozen=True, gc=False):
@@ -262,7 +265,7 @@ class Balance(msgspec.Struct, frozen=True):
 
     asset: str
     free: Decimal
-    locked: Decimal = Decimal(0)
+    locked: Decimal = ZERO
 
     @property
     def total(self) -> Decimal:

@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, localcontext
 
 import msgspec
 
 from kit.errors import BadOrder, UsageError
-from kit.model import Balance, Fill, Instrument, OrderRequest, Side
-
-ZERO = Decimal(0)
-EXACT = Context(prec=60)
-"""Wide enough for any sum of price x quantity x fee; a notebook's own decimal context can't narrow it."""
+from kit.model import EXACT, ZERO, Balance, Fill, Instrument, OrderRequest, Side
 
 MARKET_HEADROOM = Decimal("0.01")
 """How far above the reference price a market or stop buy reserves: it may pay more than the last quote."""

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
-from kit.model import Instrument, Levels, Side
-
-ZERO = Decimal(0)
+from kit.model import ZERO, Instrument, Levels, Side
 
 FIRST_READ = 8
 """Levels asked of the book at first; each further read asks four times as many."""

@@ -12,9 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from kit.errors import BadAnswer
-from kit.model import Fill, OrderRequest, OrderStatus, Report, ReportKind
-
-ZERO = Decimal(0)
+from kit.model import ZERO, Fill, OrderRequest, OrderStatus, Report, ReportKind
 
 
 class Event(StrEnum):

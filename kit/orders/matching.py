@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from kit.errors import BookUnsynced
 from kit.model import (
+    ZERO,
     Candle,
     Fees,
     Fill,
@@ -43,8 +44,6 @@ from kit.orders.depth import Depth, Level, Liquidity, Source, Volume
 from kit.orders.working import Working, price_first
 
 __all__ = ["FEE_STEP", "Depth", "Simulator", "Working"]
-
-ZERO = Decimal(0)
 
 FEE_STEP = Decimal("1e-8")
 """Binance keeps 8 decimals of a commission; what is left over is rounded against us."""

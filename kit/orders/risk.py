@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kit.model import Instrument, OrderRequest, OrderType, Side
+from kit.model import ZERO, Instrument, OrderRequest, OrderType, Side
 from kit.orders.account import MARKET_HEADROOM, Account, reservation
 from kit.orders.rules import plain
-
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)

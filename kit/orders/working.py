@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kit.model import OrderRequest, TimeInForce
-
-ZERO = Decimal(0)
+from kit.model import ZERO, OrderRequest, TimeInForce
 
 
 @dataclass

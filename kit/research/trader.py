@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import ROUND_FLOOR, Decimal
 
 from kit.broker.desk import Desk
-from kit.model import Instrument, OrderRequest, OrderType, Side
+from kit.model import ZERO, Instrument, OrderRequest, OrderType, Side
 from kit.orders.account import reservation
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
@@ -89,7 +89,7 @@ class DeskTrader:
     def _pending(self) -> Decimal:
         """What market orders on their way will still add to the position."""
         pending = (r for r in self._still_open() if r.request.type is OrderType.MARKET)
-        return sum((r.request.side.sign * r.remaining for r in pending), Decimal(0))
+        return sum((r.request.side.sign * r.remaining for r in pending), ZERO)
 
     def _market(self, side: Side, qty: Decimal) -> OrderRequest:
         return OrderRequest(symbol=self.symbol, side=side, type=OrderType.MARKET, qty=qty)

@@ -14,6 +14,7 @@ import msgspec
 
 from kit.errors import BadOrder
 from kit.model import (
+    ZERO,
     Balance,
     Fill,
     OrderRequest,
@@ -211,7 +212,7 @@ def placed(body: bytes, native: str, symbol: str, client_id: str) -> list[Report
     if end is ReportKind.REJECTED:
         return [Report(kind=end, client_id=client_id, time=time, venue_id=venue_id, reason=why)]
     fills = [_fill(fill, wire, symbol) for fill in wire.fills]
-    if sum((fill.qty for fill in fills), Decimal(0)) != money(wire.executed_qty):
+    if sum((fill.qty for fill in fills), ZERO) != money(wire.executed_qty):
         raise ValueError("the fills do not add up to executedQty")
     reports = [Report(kind=ReportKind.ACCEPTED, client_id=client_id, time=time, venue_id=venue_id)]
     reports += [

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kit.errors import BadOrder, UsageError
-from kit.model import Balance, Fill, Instrument, OrderRequest, OrderType, Side
-from kit.orders import account as room
+from kit.model import EXACT, Balance, Fill, Instrument, OrderRequest, OrderType, Side
 from kit.orders.account import Account, Position, reservation
 
 D = Decimal
@@ -269,7 +268,7 @@ def folded(fills: Sequence[Fill]) -> Account:
 def test_money_is_conserved_to_the_last_digit(fills: list[Fill]) -> None:
     """What left one asset came into the other, less the fees: recomputed here from the fills, exactly."""
     account = folded(fills)
-    with localcontext(room.EXACT) as context:
+    with localcontext(EXACT) as context:
         context.traps[Inexact] = True
         quote = sum((-one.side.sign * one.notional for one in fills), START["USDT"])
         base = sum((one.side.sign * one.qty for one in fills), D(0))
@@ -305,7 +304,7 @@ def test_realized_less_cost_is_always_the_cash_that_came_in(fills: list[Fill]) -
             continue
         account.apply(one, BTC)
         held = account.positions()["BTC/USDT"]
-        with localcontext(room.EXACT):
+        with localcontext(EXACT):
             assert held.realized - held.cost == account.total("USDT") - START["USDT"]
             mark = one.price
             assert account.equity({"BTC/USDT": mark}, "USDT") == START["USDT"] + held.realized + held.unrealized(mark)
