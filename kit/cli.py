@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from kit.errors import KitError
+from kit.research.report import DISCLAIMER
 
 
 def demo(arguments: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="kit",
         description="papertape: explore markets, prototype strategies and paper-trade from a notebook.",
-        epilog=f"commands:\n{listing}\n\nFor education and research; no advice. Simulated results promise nothing.",
+        epilog=f"commands:\n{listing}\n\n{DISCLAIMER}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"papertape {version('papertape')}")

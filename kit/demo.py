@@ -19,6 +19,7 @@ import pandas as pd
 
 import kit
 from kit.errors import KitError, StalePicture
+from kit.research.report import DISCLAIMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from kit.net.live import Live
     from kit.venue import Venue
 
-DISCLAIMER = "For education and research; no advice. Simulated results promise nothing."
 STYLE = """<!doctype html><meta charset=utf-8><title>papertape demo</title>
 <style>body{font:15px system-ui;margin:2rem auto;max-width:1100px;padding:0 1rem}
 table{border-collapse:collapse;display:block;overflow-x:auto}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kit.research.report import drawdown
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -65,7 +67,7 @@ def equity_figure(equity: pd.DataFrame | pd.Series[Any], *, title: str | None = 
     if worth.empty:
         return _empty(fig, "no equity yet")
     times = _times(worth.index)
-    below = worth / worth.cummax() - 1
+    below = drawdown(worth)
     fig.add_trace(go.Scatter(x=times, y=worth.to_numpy(), name="equity", line={"color": BUY, "width": 1.5}))
     fig.add_trace(
         go.Scatter(

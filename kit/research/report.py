@@ -23,7 +23,7 @@ TRADE_COLUMNS: dict[str, type[Any]] = {
     "fees": float,
     "open": bool,
 }
-DISCLAIMER = "Simulated. For education and research, no advice; simulated results promise nothing."
+DISCLAIMER = "For education and research; no advice. Simulated results promise nothing."
 
 
 @dataclass(frozen=True, repr=False)
