@@ -26,9 +26,9 @@ from typing import Protocol
 import msgspec
 
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
-from kit.broker.shown import Worse
+from kit.broker.shown import Still, Worse
 from kit.clock import SECOND, Clock
-from kit.errors import BookUnsynced, VenueUnreachable
+from kit.errors import BookUnsynced, KitError, VenueUnreachable
 from kit.market.feed import FeedState
 from kit.model import (
     Balance,
@@ -48,6 +48,8 @@ from kit.orders.matching import Depth, Simulator
 
 PROBE = 0.2
 """Seconds between two looks at a quiet feed while an order waits to be matched."""
+ATTENDANCE = 1.0
+"""Seconds between two looks whether the feed that an order depends on was closed."""
 
 
 @dataclass(order=True)
@@ -104,19 +106,28 @@ class PaperVenue:
         """A cancel leaves for the market."""
         self._dispatch(instrument, client_id, now)
 
-    def restore(self, instrument: Instrument, record: OrderRecord, now: int) -> None:
+    def restore(self, instrument: Instrument, record: OrderRecord, budget: Decimal | None, now: int) -> None:
         """Remember an order from before a restart: its ids are taken, and if it was open it goes on."""
         taken = [int(name) for name in (record.venue_id, *(fill.id for fill in record.fills)) if name.isdecimal()]
         self._ids = itertools.count(max([next(self._ids) - 1, *taken]) + 1)
         if record.status in (OrderStatus.OPEN, OrderStatus.PARTIAL):
             self._simulator(instrument).restore(
-                record.request, record.client_id, record.venue_id, record.filled, now, triggered=record.triggered
+                record.request,
+                record.client_id,
+                record.venue_id,
+                record.filled,
+                now,
+                triggered=record.triggered,
+                budget=budget,
             )
 
     def cares(self, symbol: str) -> bool:
-        """True while a picture of that instrument could change anything."""
-        simulator = self._simulators.get(symbol)
-        return simulator is not None and bool(simulator.working or self._way.get(symbol))
+        """True from the first order on: each picture may bring quantity back, each trade says where stops stand."""
+        return symbol in self._simulators
+
+    def busy(self, symbol: str) -> bool:
+        """True while an order or a cancel travels there, or an order works."""
+        return bool(self._way.get(symbol)) or (symbol in self._simulators and bool(self._simulators[symbol].working))
 
     def see(self, instrument: Instrument, depth: Depth, quote: Quote | None, trade: Trade | None, now: int) -> bool:
         """A picture current as of ``now``, and the trade that came with it; True when the venue has an answer."""
@@ -253,6 +264,7 @@ class PaperGateway:
         self.budget: Callable[[str], Decimal | None] = lambda client_id: None
         """What a buy at market may spend, in quote; whoever reserves money for orders sets it."""
         self._seats: dict[str, _Seat] = {}
+        self._seating = threading.Lock()
         self._calls: dict[tuple[str, str], Future[list[Report] | None]] = {}
         self._listener: Callable[[Report], None] = lambda report: None
         self._woken = threading.Condition()
@@ -267,8 +279,9 @@ class PaperGateway:
     def restore(self, records: Iterable[tuple[Instrument, OrderRecord]]) -> None:
         """Remember the orders of earlier processes; those that were open go on."""
         for instrument, record in records:
+            budget = self._budget(record.request, record.client_id)
             with self._woken:
-                self._venue.restore(instrument, record, self._now())
+                self._venue.restore(instrument, record, budget, self._now())
             if not record.status.final:
                 self._attend(instrument)
 
@@ -276,7 +289,7 @@ class PaperGateway:
         if self._closed:
             return Refused("this process has closed the paper account")
         self._attend(instrument)
-        budget = self.budget(client_id) if request.side is Side.BUY else None
+        budget = self._budget(request, client_id)
         answer = self._ask(("submit", client_id), partial(self._venue.send, instrument, request, client_id, budget))
         if answer is None:
             return Unknown("the market has shown nothing since the order arrived; it is matched when it does")
@@ -306,8 +319,6 @@ class PaperGateway:
 
     def close(self) -> None:
         """Stop listening to the market and answering. May be called twice."""
-        while self._seats:
-            self._seats.popitem()[1].leave()
         with self._woken:
             self._closed = True
             self._woken.notify_all()
@@ -316,6 +327,9 @@ class PaperGateway:
             call.set_result(None)
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        with self._seating:
+            while self._seats:
+                self._seats.popitem()[1].leave()
 
     # -- inside
 
@@ -324,14 +338,19 @@ class PaperGateway:
         self._newest = max(self._clock.now(), self._newest)
         return self._newest
 
+    def _budget(self, request: OrderRequest, client_id: str) -> Decimal | None:
+        """What a buy at market may spend; None for what its own price or its quantity bounds."""
+        return self.budget(client_id) if request.side is Side.BUY and request.price is None else None
+
     def _attend(self, instrument: Instrument) -> None:
-        """Listen to an instrument's market; a closed one is opened again."""
-        seat = self._seats.get(instrument.symbol)
-        if seat is not None and seat.market.state is not FeedState.CLOSED:
-            return
-        market = self._market(instrument.symbol)
-        self._seats[instrument.symbol] = seat = _Seat(instrument, market, lambda: None)
-        seat.leave = market.on_event(partial(self._on_event, seat))
+        """Listen to an instrument's market, once; a closed one is opened again."""
+        with self._seating:
+            seat = self._seats.get(instrument.symbol)
+            if self._closed or (seat is not None and seat.market.state is not FeedState.CLOSED):
+                return
+            market = self._market(instrument.symbol)
+            self._seats[instrument.symbol] = seat = _Seat(instrument, market, lambda: None)
+            seat.leave = market.on_event(partial(self._on_event, seat))
 
     def _ask(self, call: tuple[str, str], send: Callable[[int], None]) -> list[Report] | None:
         """Send something to the venue and wait for its answer; None when it does not come in time."""
@@ -354,15 +373,14 @@ class PaperGateway:
             trade = event if isinstance(event, Trade) else None
             if trade is not None:
                 self._newest = max(self._newest, trade.time)
-            self._see(seat, trade, self._now())
+            self._see(seat, seat.market.book, trade, self._now())
 
-    def _see(self, seat: _Seat, trade: Trade | None, now: int) -> None:
+    def _see(self, seat: _Seat, book: Depth, trade: Trade | None, now: int) -> None:
         market = seat.market
         if not self._venue.cares(seat.instrument.symbol) or market.state is not FeedState.LIVE:
             return
-        with suppress(BookUnsynced):
-            if self._venue.see(seat.instrument, market.book, market.quote, trade, now):
-                self._woken.notify_all()
+        if self._venue.see(seat.instrument, book, market.quote, trade, now):
+            self._woken.notify_all()
 
     def _run(self) -> None:
         while not self._closed:
@@ -374,19 +392,30 @@ class PaperGateway:
                     self._woken.wait(self._pause())
             for answer in answers:
                 self._deliver(answer)
+            self._open_again()
+
+    def _open_again(self) -> None:
+        """Somebody has closed the live frame that an order depends on: it is ours, too."""
+        for seat in list(self._seats.values()):
+            if seat.market.state is FeedState.CLOSED and self._venue.busy(seat.instrument.symbol):
+                with suppress(KitError):  # not now: tried again at the next look
+                    self._attend(seat.instrument)
 
     def _look_at_quiet_markets(self) -> None:
         """A picture that REST has proven current since an order arrived will do where no frame comes."""
         for symbol, arrival in self._venue.waiting():
             now, seat = self._now(), self._seats.get(symbol)
             if seat is not None and now - seat.market.age * SECOND >= arrival:
-                self._see(seat, None, now)
+                with suppress(BookUnsynced):
+                    self._see(seat, Still(seat.market.book), None, now)
 
     def _pause(self) -> float | None:
         """Seconds until there is something to do; None: until woken."""
         due = self._venue.next_time()
         pauses = [] if due is None else [max(0.0, (due - self._now()) / SECOND)]
-        return min([*pauses, *(PROBE for _ in self._venue.waiting())], default=None)
+        pauses += [PROBE for _ in self._venue.waiting()]
+        pauses += [ATTENDANCE for symbol in list(self._seats) if self._venue.busy(symbol)]
+        return min(pauses, default=None)
 
     def _deliver(self, answer: Answer) -> None:
         """Reports go the one way that keeps their order; the call that waits learns of them when they are taken in."""

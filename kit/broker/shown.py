@@ -1,4 +1,4 @@
-"""What an order may count on when book and quote differ: a venue sends them apart, so one is behind the other."""
+"""What an order may count on: the worse of book and quote, which a venue sends apart, and a book of one moment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from kit.model import Levels, Quote
 from kit.orders.matching import Depth
+
+WHOLE = 1_000_000
+"""Levels: more than any book has."""
 
 
 class Worse:
@@ -25,6 +28,21 @@ class Worse:
     def asks(self, n: int) -> Levels:
         """Up to ``n`` asks, lowest first."""
         return _without(self._depth.asks, n, self._quote.ask, self._quote.ask_qty, sign=1)
+
+
+class Still:
+    """A book as it is now. One that is written on another thread may change, or fall out of step, between two reads."""
+
+    def __init__(self, depth: Depth) -> None:
+        self._bids, self._asks = depth.bids(WHOLE), depth.asks(WHOLE)
+
+    def bids(self, n: int) -> Levels:
+        """Up to ``n`` bids, highest first."""
+        return self._bids[:n]
+
+    def asks(self, n: int) -> Levels:
+        """Up to ``n`` asks, lowest first."""
+        return self._asks[:n]
 
 
 def _without(read: Callable[[int], Levels], n: int, best: float, qty: float, *, sign: int) -> Levels:

@@ -7,14 +7,16 @@ import time
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.broker import paper as room
 from kit.broker.gateway import Accepted, Refused, Unknown
 from kit.broker.paper import PaperGateway, PaperVenue
 from kit.clock import SECOND, WallClock
-from kit.errors import VenueUnreachable
+from kit.errors import BookUnsynced, VenueUnreachable
 from kit.market.feed import FeedState
 from kit.model import Fees, Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, Trade
 from kit.orders.lifecycle import OrderRecord
@@ -132,8 +134,8 @@ def test_an_order_cancelled_while_the_market_is_silent_never_matches(
 
 def test_a_restored_order_goes_on_and_its_ids_are_not_given_again(market: Market, btc: Instrument) -> None:
     venue = PaperVenue(Fees(), latency=0, seed=1)
-    venue.restore(btc, OrderRecord("old", REST, 0, status=OrderStatus.OPEN, venue_id="41"), 0)
-    venue.restore(btc, OrderRecord("done", BUY, 0, status=OrderStatus.FILLED, venue_id="77"), 0)
+    venue.restore(btc, OrderRecord("old", REST, 0, status=OrderStatus.OPEN, venue_id="41"), None, 0)
+    venue.restore(btc, OrderRecord("done", BUY, 0, status=OrderStatus.FILLED, venue_id="77"), None, 0)
     assert venue.works("old")
     assert not venue.works("done")
     venue.see(btc, market, market.quote, None, 1)
@@ -152,6 +154,47 @@ def test_a_buy_at_market_spends_no_more_than_was_reserved(market: Market, btc: I
     assert filled.fill is not None
     assert filled.fill.notional <= 30
     assert expired.kind is ReportKind.EXPIRED
+
+
+def test_a_restored_buy_at_market_spends_no_more_than_is_still_reserved(market: Market, btc: Instrument) -> None:
+    venue = PaperVenue(Fees(), latency=0, seed=1)
+    venue.restore(btc, OrderRecord("old", BUY, 0, status=OrderStatus.PARTIAL, venue_id="41"), Decimal(30), 0)
+    venue.see(btc, market, market.quote, None, 1)
+    filled, expired = (report for answer in venue.answers(SECOND) for report in answer.reports)
+    assert filled.fill is not None
+    assert filled.fill.notional <= 30
+    assert expired.kind is ReportKind.EXPIRED
+
+
+def test_a_stop_is_judged_by_the_last_trade_though_nothing_worked_when_it_came(market: Market, btc: Instrument) -> None:
+    venue = PaperVenue(Fees(), latency=0, seed=1)
+    venue.send(btc, REST, "a", None, 0)
+    venue.see(btc, market, market.quote, print_at(100, 1, 1), 1)
+    venue.recall(btc, "a", 2)
+    venue.pass_time(2)
+    market.show(109, 111)
+    venue.see(btc, market, market.quote, print_at(110, 1, 3), 3)
+    stop = OrderRequest(
+        symbol="BTC/USDT", side=Side.SELL, type=OrderType.STOP, qty=Decimal("0.5"), stop=Decimal(105)
+    )  # above the trade at 100, below the one at 110
+    venue.send(btc, stop, "b", None, 4)
+    venue.see(btc, market, market.quote, None, 5)
+    assert kinds(venue, SECOND)[-1] is ReportKind.ACCEPTED
+    assert venue.works("b")
+
+
+def test_what_was_taken_is_there_again_once_its_level_was_gone(market: Market, btc: Instrument) -> None:
+    venue = PaperVenue(Fees(), latency=0, seed=1)
+    prices = []
+    for name, now in (("a", 0), ("b", 10), ("c", 20)):
+        venue.send(btc, msgspec.structs.replace(BUY, qty=Decimal(1)), name, None, now)
+        venue.see(btc, market, market.quote, None, now + 1)
+        prices += [r.fill.price for answer in venue.answers(SECOND) for r in answer.reports if r.fill]
+        if name == "b":
+            for bid, ask in ((102, 104), (99, 101)):
+                market.show(bid, ask)
+                venue.see(btc, market, market.quote, None, now + 2)
+    assert prices == [Decimal(101), Decimal(102), Decimal(101)]
 
 
 class _Shown:
@@ -290,19 +333,84 @@ def test_closing_answers_whoever_waits_and_ends_the_thread(market: Market, btc: 
     assert not market._callbacks
 
 
-def test_a_live_frame_closed_by_its_owner_is_opened_again(market: Market, btc: Instrument) -> None:
-    opened = []
+def test_two_threads_that_open_a_market_at_once_listen_to_it_once(market: Market, btc: Instrument) -> None:
+    """Listened to twice, every print would fill twice what it traded."""
 
     def find(symbol: str) -> Market:
-        opened.append(symbol)
+        time.sleep(0.05)
         return market
 
-    paper = PaperGateway(PaperVenue(Fees(), latency=0, seed=1), find, WallClock(), "test", patience=0.05)
+    paper = PaperGateway(PaperVenue(Fees(), latency=0, seed=1), find, WallClock(), "test")
+    enough = frames_from_now_on(market)
+    threads = [threading.Thread(target=paper.submit, args=(btc, REST, name), name="kit-test-buys") for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    enough.set()
+    assert len(market._callbacks) == 1
+    paper.close()
+
+
+def test_a_live_frame_closed_by_its_owner_is_opened_again_for_the_next_order(market: Market, btc: Instrument) -> None:
+    markets = [market, type(market)()]
+    opened = iter(markets)
+    paper = PaperGateway(PaperVenue(Fees(), latency=0, seed=1), lambda symbol: next(opened), WallClock(), "test")
+    enough = frames_from_now_on(market)
     paper.submit(btc, BUY, "a")
+    enough.set()
     market.state = FeedState.CLOSED
     paper.submit(btc, BUY, "b")
     paper.close()
-    assert opened == ["BTC/USDT", "BTC/USDT"]
+    assert next(opened, None) is None
+
+
+def test_a_live_frame_that_a_resting_order_depends_on_is_opened_again(
+    market: Market, btc: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "ATTENDANCE", 0.01)
+    markets = [market, type(market)()]
+    tries = iter([market, VenueUnreachable("no connection"), markets[1]])
+
+    def find(symbol: str) -> Market:
+        found = next(tries)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    paper = PaperGateway(PaperVenue(Fees(), latency=0, seed=1), find, WallClock(), "test")
+    desk = Desk()
+    paper.listen(desk.on_report)
+    enough = frames_from_now_on(market)
+    paper.submit(btc, REST, "a")
+    enough.set()
+    market.state = FeedState.CLOSED
+    _until(lambda: markets[1]._callbacks)
+    markets[1].show(90, 91)
+    _until(lambda: desk.heard[-1].kind is ReportKind.FILLED)
+    paper.close()
+
+
+@pytest.mark.parametrize("reads", range(6))
+def test_a_book_that_falls_out_of_step_while_it_is_looked_at_costs_no_report(
+    reads: int, market: Market, btc: Instrument
+) -> None:
+    """The quiet look reads on another thread than the one that writes."""
+    left = [reads]
+
+    def bids(n: int) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise BookUnsynced("gone")
+        return type(market).bids(market, n)
+
+    market.bids = bids
+    market.age = 0.0
+    paper, desk = gateway(market)
+    outcome = paper.submit(btc, BUY, "a")
+    paper.close()
+    assert isinstance(outcome, Accepted)
+    assert [report.kind for report in desk.heard] == [ReportKind.ACCEPTED, ReportKind.FILLED]
 
 
 def _until(holds: Any) -> None:
