@@ -73,6 +73,7 @@ class Venue:
         self._instruments: dict[str, Instrument] = {}
         self._streams: Streams | None = None
         self._lives: list[Live] = []
+        self._closed = False
 
     # -- what is traded, and when
 
@@ -208,6 +209,7 @@ class Venue:
         """Close the live frames opened here, and every connection. May be called twice."""
         runtime.forget(self)
         with self._lock:
+            self._closed = True
             lives, streams = list(self._lives), self._streams
         for live in lives:
             live.close()
@@ -233,6 +235,8 @@ class Venue:
         from kit.net.stream import Streams
 
         with self._lock:
+            if self._closed:
+                raise UsageError(f"{self!r} is closed; kit.connect() opens another")
             if self._streams is None:
                 self._streams = Streams(self.codec, self.hosts, loop=loop, clock=self._clock, seed=os.getpid())
             live = Live(

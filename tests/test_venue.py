@@ -529,6 +529,8 @@ def test_a_live_frame_is_one_a_name_and_ends_with_its_venue(sandbox: Venue) -> N
     second = sandbox.live("BTC/USDT", "1m")
     assert second is not live
     sandbox.close()
+    with pytest.raises(UsageError, match=r"closed; kit\.connect\(\) opens another"):
+        sandbox.live("BTC/USDT", "1m")
     assert second.state is FeedState.CLOSED
     assert connect(sandbox="venue-test") is not sandbox
 
