@@ -90,11 +90,11 @@ class Mirror:
     """The picture of one instrument; ``version`` counts its changes."""
 
     def __init__(
-        self, native: str, interval: str, *, candles: int = 10_000, trades: int = 50_000, stale_after: float = 10.0
+        self, symbol: str, interval: str, *, candles: int = 10_000, trades: int = 50_000, stale_after: float = 10.0
     ) -> None:
-        self.native, self.interval = native, interval
+        self.symbol, self.interval = symbol, interval
         self.feed = Feed(stale_after=stale_after)
-        self.candles, self.trades, self.book = CandleRing(candles), TradeRing(trades), Book(native)
+        self.candles, self.trades, self.book = CandleRing(candles), TradeRing(trades), Book(symbol)
         self.quote: Quote | None = None
         self.gaps: tuple[Gap, ...] = ()
         self.holes: list[list[str]] = []

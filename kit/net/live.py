@@ -47,8 +47,8 @@ class SharedBook:
     Every read raises BookUnsynced while the book is out of step with the venue.
     """
 
-    def __init__(self, book: Book, symbol: str) -> None:
-        self._book, self._symbol = book, symbol
+    def __init__(self, book: Book) -> None:
+        self._book = book
 
     def bids(self, n: int) -> Levels:
         """The best ``n`` bids as (price, quantity), highest first."""
@@ -60,7 +60,7 @@ class SharedBook:
 
     def best(self) -> Quote:
         """Best bid and ask of the book; it may be up to 100 ms behind ``live.quote``."""
-        return msgspec.structs.replace(self._read(self._book.best), symbol=self._symbol)
+        return self._read(self._book.best)
 
     @property
     def synced(self) -> bool:
@@ -90,7 +90,7 @@ class SharedBook:
 
     def __repr__(self) -> str:
         where = f"at update {self.last_id}" if self.synced else "not in step with the venue"
-        return f"<book of {self._symbol}, {where}>"
+        return f"<book of {self._book.symbol}, {where}>"
 
 
 class Live:
@@ -121,8 +121,8 @@ class Live:
         self.instrument, self.interval, self.environment = instrument, interval, environment
         self._codec, self._rest, self._streams, self._loop, self._clock = codec, rest, streams, loop, clock
         self._history, self._on_close = min(history, PAGE), on_close
-        self._mirror = Mirror(instrument.native, interval, stale_after=stale_after)
-        self._book = SharedBook(self._mirror.book, instrument.symbol)
+        self._mirror = Mirror(instrument.symbol, interval, stale_after=stale_after)
+        self._book = SharedBook(self._mirror.book)
         self._callbacks: tuple[Callback, ...] = ()
         self._waiters: set[threading.Event] = set()
         self._error: str | None = None

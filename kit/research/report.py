@@ -203,8 +203,8 @@ def figure(result: Result) -> go.Figure:
     fig.update_layout(
         title=f"{_headline(result)}<br><sub>{DISCLAIMER}</sub>",
         height=640,
-        margin={"l": 60, "r": 20, "t": 70, "b": 30},
-        legend={"orientation": "h", "y": -0.06},
+        margin={"l": 60, "r": 20, "t": 90, "b": 30},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
         hovermode="x unified",
         template="plotly_white",
     )
