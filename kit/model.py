@@ -6,12 +6,12 @@ order, a fill or a balance says is ``Decimal``. Instruments are named ``BASE/QUO
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import StrEnum
 
 import msgspec
 
-from kit.errors import BadOrder
+from kit.errors import BadOrder, UsageError
 
 ZERO = Decimal(0)
 EXACT = Context(prec=60)
@@ -195,6 +195,8 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise BadOrder(f"a {self.type} order takes {'a' if needs_price else 'no'} price=; nothing was sent")
         if needs_stop != (self.stop is not None):
             raise BadOrder(f"a {self.type} order takes {'a' if needs_stop else 'no'} stop=; nothing was sent")
+        if not isinstance(self.post_only, bool):  # it is written down as it is, and read back as a bool
+            raise BadOrder(f"post_only is True or False, not {self.post_only!r}; nothing was sent")
         if self.post_only and (self.type is not OrderType.LIMIT or self.tif is not TimeInForce.GTC):
             raise BadOrder("post_only goes with a GTC limit order only; nothing was sent")
 
@@ -273,10 +275,29 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Fees(msgspec.Struct, frozen=True):
-    """Commission as a share of the traded amount, taken from what is received."""
+    """Commission as a share of the traded amount (0.001 is 0.1 %), taken from what is received.
+
+    A float means its shortest repr. Raises UsageError for a share that can't be one: below 0, or a tenth and more.
+    """
 
     maker: Decimal = Decimal("0.001")
     taker: Decimal = Decimal("0.001")
+
+    def __post_init__(self) -> None:
+        for name in ("maker", "taker"):
+            msgspec.structs.force_setattr(self, name, _fee(name, getattr(self, name)))
+
+
+def _fee(name: str, value: object) -> Decimal:
+    try:
+        share = Decimal(str(value))
+    except InvalidOperation:
+        share = Decimal("NaN")
+    if not share.is_finite() or not 0 <= share < Decimal("0.1"):
+        raise UsageError(
+            f"Fees({name}={value!r}): a fee is a share from 0 to below 0.1; 0.001 is 0.1 % of what is traded"
+        )
+    return share
 
 
 def worst_price(side: Side, instrument: Instrument, value: float | Decimal) -> Decimal:

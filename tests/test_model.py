@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.errors import BadOrder
-from kit.model import Instrument, OrderRequest, OrderStatus, OrderType, Side, TimeInForce, on_grid, worst_price
+from kit.errors import BadOrder, UsageError
+from kit.model import Fees, Instrument, OrderRequest, OrderStatus, OrderType, Side, TimeInForce, on_grid, worst_price
 
 BTC = Instrument(
     symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.001")
@@ -49,11 +49,23 @@ def test_the_worst_price_is_up_for_a_buy_and_down_for_a_sell() -> None:
         ({"type": OrderType.STOP}, "takes a stop="),
         ({"type": OrderType.LIMIT, "price": Decimal(1), "stop": Decimal(1)}, "takes no stop="),
         ({"type": OrderType.LIMIT, "price": Decimal(1), "post_only": True, "tif": TimeInForce.IOC}, "post_only"),
+        ({"type": OrderType.LIMIT, "price": Decimal(1), "post_only": "yes"}, "post_only is True or False, not 'yes'"),
+        ({"type": OrderType.LIMIT, "price": Decimal(1), "post_only": 1}, "post_only is True or False, not 1"),
     ],
 )
 def test_an_order_whose_parts_do_not_fit_is_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(BadOrder, match=said):
         OrderRequest(symbol="BTC/USDT", side=Side.BUY, qty=Decimal(1), **fields)  # type: ignore[arg-type]  # that is the test
+
+
+def test_fees_may_be_typed_as_floats() -> None:
+    assert Fees(0.001, np.float64(0.00075)) == Fees(Decimal("0.001"), Decimal("0.00075"))  # type: ignore[arg-type]  # that is the test
+
+
+@pytest.mark.parametrize("typed", [-0.001, 0.1, 1, 75, True, "a lot", None, float("nan"), Decimal("inf")])
+def test_a_fee_that_can_be_no_share_is_refused(typed: object) -> None:
+    with pytest.raises(UsageError, match=r"taker=.*0\.001 is 0\.1 %"):
+        Fees(taker=typed)  # type: ignore[arg-type]  # that is the test
 
 
 def test_a_final_status_is_one_nothing_follows() -> None:

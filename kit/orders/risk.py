@@ -44,6 +44,8 @@ class Context:
     """Orders of this instrument that are not final."""
     open_buys: Decimal = ZERO
     """Base quantity that open buys of this instrument may still add."""
+    freed: Decimal = ZERO
+    """What an order that this one replaces gives back of the asset both spend."""
 
     @property
     def price(self) -> Decimal | None:
@@ -117,15 +119,19 @@ def balance(context: Context) -> str | None:
     if request.side is Side.BUY and context.price is None:
         return "a market buy can't be funded without a market price; wait for one"
     asset, needed = reservation(instrument, request, context.reference, headroom=context.limits.headroom)
-    free = context.account.free(asset)
+    free = context.account.free(asset) + context.freed
     if needed <= free:
         return None
     most = instrument.qty(max(free, ZERO) * request.qty / needed)
     up_to = "up to " if request.type in (OrderType.MARKET, OrderType.STOP) and request.side is Side.BUY else ""
-    return (
-        f"it needs {up_to}{plain(needed)} {asset} and {plain(free)} is free; "
-        f"{request.side} at most {plain(most)}, or free some by cancelling an order"
-    )
+    return f"it needs {up_to}{plain(needed)} {asset} and {plain(free)} is free; {_way_out(context, asset, most)}"
+
+
+def _way_out(context: Context, asset: str, most: Decimal) -> str:
+    """What to do when ``most`` is all that can be paid for."""
+    if most:
+        return f"{context.request.side} at most {plain(most)}, or free some by cancelling an order"
+    return "free some by cancelling an order" if context.account.total(asset) else "this account holds none of it"
 
 
 CHECKS: tuple[Check, ...] = (open_order_count, collar, order_notional, position_notional, balance)

@@ -60,6 +60,22 @@ def test_a_sell_needs_its_base(calm: Context) -> None:
     assert said == "it needs 3 BTC and 2 is free; sell at most 2, or free some by cancelling an order"
 
 
+def test_who_holds_nothing_is_not_told_to_sell_at_most_0(btc: Instrument) -> None:
+    account = Account({"USDT": D(1000)})
+    said = first_objection(Context(btc, sell("3"), account, D(100)))
+    assert said == "it needs 3 BTC and 0 is free; this account holds none of it"
+    account.reserve("other", "USDT", D(1000))
+    said = first_objection(Context(btc, buy("3"), account, D(100)))
+    assert said == "it needs 300 USDT and 0 is free; free some by cancelling an order"
+
+
+def test_what_a_replaced_order_gives_back_pays_for_the_one_in_its_place(calm: Context) -> None:
+    calm.account.reserve("replaced", "USDT", D(900))
+    dearer = replace(calm, request=buy("9.5"))
+    assert first_objection(dearer) is not None
+    assert first_objection(replace(dearer, freed=D(900))) is None
+
+
 def test_what_is_locked_is_not_there_to_pay_with(calm: Context) -> None:
     calm.account.reserve("other", "USDT", D(950))
     assert "50 is free" in (first_objection(calm) or "")
@@ -146,7 +162,7 @@ def test_what_the_balance_check_lets_through_can_be_reserved(
     said = balance(context)
     assert (said is None) == (amount <= account.free(asset))
     if said is not None:
-        most = D(said.partition("at most ")[2].partition(",")[0])
+        most = D(said.partition("at most ")[2].partition(",")[0] or 0)
         assert most == 0 or balance(replace(context, request=OrderRequest(
             symbol="BTC/USDT", side=side, type=type_, qty=most, price=price
         ))) is None  # fmt: skip
