@@ -190,7 +190,7 @@ def test_the_ring_equals_a_plain_list_kept_by_the_same_rules(steps: list[tuple[i
         elif n == model[-1][0] and not model[-1][2] and (closed or trades >= model[-1][1]):
             model[-1] = (n, trades, closed)
     frame = made.snapshot(ATTRS)
-    seen = list(zip((frame.index.asi8 // MINUTE).tolist(), frame["trades"], frame["closed"], strict=True))  # type: ignore[attr-defined]
+    seen = list(zip((candles.open_times(frame) // MINUTE).tolist(), frame["trades"], frame["closed"], strict=True))
     assert seen == model[-capacity:]
 
 

@@ -16,7 +16,7 @@ import pytest
 from kit.clock import MINUTE, SECOND
 from kit.errors import BookUnsynced
 from kit.market import mirror as mirror_module
-from kit.market.candles import FLOATS, no_columns
+from kit.market.candles import FLOATS, no_columns, open_times
 from kit.market.feed import FeedState
 from kit.market.mirror import Ask, Mirror, Need
 from kit.model import BookDelta, BookSnapshot, Candle, Quote, Side, Trade
@@ -144,7 +144,7 @@ class Scene:
         assert frame["trades"].tolist() == [bar.trades for bar in bars]
         assert frame["closed"].tolist() == [bar.closed for bar in bars]
         assert frame["close"].tolist() == [bar.close for bar in bars]
-        assert (frame.index.asi8 == [bar.time for bar in bars]).all()  # type: ignore[attr-defined]
+        assert open_times(frame).tolist() == [bar.time for bar in bars]
         assert self.mirror.trades.snapshot(ATTRS)["id"].tolist() == [trade.id for trade in self.venue.trades]
         assert self.mirror.book.bids(99) == sorted(self.venue.levels[1].items(), reverse=True)
         assert self.mirror.book.asks(99) == sorted(self.venue.levels[-1].items())
@@ -587,7 +587,7 @@ class Storm(Scene):
         frame = self.mirror.candles.snapshot(ATTRS)
         finals = frame[frame["closed"]]
         columns = [finals[name].tolist() for name in ("open", "close", "trades")]
-        for time, *values in zip(finals.index.asi8.tolist(), *columns, strict=True):  # type: ignore[attr-defined]
+        for time, *values in zip(open_times(finals).tolist(), *columns, strict=True):
             assert self.finals.setdefault(time, values) == values
         assert frame["closed"][:-1].all()
         ids = self.mirror.trades.snapshot(ATTRS)["id"].to_numpy()

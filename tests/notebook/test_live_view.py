@@ -36,7 +36,7 @@ class Standin:
 
     def tick(self, close: float) -> None:
         self.frame = self.frame.copy()
-        self.frame.iloc[-1, self.frame.columns.get_loc("close")] = close  # type: ignore[index]
+        self.frame.loc[self.frame.index[-1], "close"] = close
         self.version += 1
 
 

@@ -108,8 +108,8 @@ def test_account_questions_cost_what_the_venue_says(btcusdt: Instrument) -> None
 
 def order(**changes: object) -> OrderRequest:
     """REQUEST with other words: price and stop only where they are given."""
-    fields = {"symbol": "BTC/USDT", "side": Side.SELL, "type": OrderType.MARKET, "qty": Decimal("0.5")}
-    return OrderRequest(**(fields | changes))  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"symbol": "BTC/USDT", "side": Side.SELL, "type": OrderType.MARKET, "qty": Decimal("0.5")}
+    return OrderRequest(**(fields | changes))
 
 
 @pytest.mark.parametrize(

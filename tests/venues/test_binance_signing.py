@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from kit.errors import KeyRefused
@@ -31,8 +31,8 @@ def order_call(symbol: str = "LTCBTC") -> Call[bytes]:
     return Call("POST", "/api/v3/order", bytes, (("symbol", symbol), *ORDER[1:]), Auth.SIGNED)
 
 
-def pem(private: object) -> str:
-    text: bytes = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # type: ignore[attr-defined]
+def pem(private: Ed25519PrivateKey | RSAPrivateKey) -> str:
+    text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return text.decode()
 
 

@@ -22,7 +22,7 @@ AGGREGATE = {
     "e": "aggTrade", "E": 1672515782136, "s": "BNBBTC", "a": 99, "p": "0.001", "q": "100", "f": 100, "l": 105,
     "T": 1672515782130, "m": False, "M": True,
 }  # fmt: skip
-KLINE = {
+KLINE: dict[str, Any] = {
     "e": "kline", "E": 1672515782136, "s": "BNBBTC",
     "k": {
         "t": 1672515780000, "T": 1672515839999, "s": "BNBBTC", "i": "1m", "f": 100, "L": 200, "o": "0.0010",
@@ -80,7 +80,7 @@ def test_an_event_reads_the_same_raw_combined_and_however_its_json_is_laid_out(
 
 
 def test_a_forming_candle_is_not_closed() -> None:
-    candle = BINANCE.decode(json.dumps(KLINE | {"k": KLINE["k"] | {"x": False}}))  # type: ignore[operator]
+    candle = BINANCE.decode(json.dumps(KLINE | {"k": KLINE["k"] | {"x": False}}))
     assert isinstance(candle, Candle)
     assert not candle.closed
 
