@@ -59,6 +59,7 @@ class ManualClock:
         self.time = time
 
     def advance(self, microseconds: int) -> None:
+        """Move on by so much; going back is a ValueError."""
         self.set(self.time + microseconds)
 
 
@@ -76,12 +77,13 @@ class Offset:
 
     @classmethod
     def measured(cls, sent: int, received: int, venue: int) -> Offset:
+        """The offset that one request tells; see above."""
         half = (received - sent + 1) // 2
         return cls(venue - (sent + received) // 2, half)
 
 
 class VenueClock:
-    """A venue's time, told by our clock and the last measured offset."""
+    """A venue's time, told by our clock and the last measured offset; our own until one was measured."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -57,6 +57,7 @@ class Story:
     checks: list[tuple[str, bool, str]] = field(default_factory=list)
 
     def tell(self, text: str) -> None:
+        """Print a line with the seconds since the demo began."""
         print(f"[{time.monotonic() - self.began:5.1f} s] {text}", flush=True)
 
     def check(self, claim: str, holds: bool, seen: str = "") -> None:
@@ -66,6 +67,7 @@ class Story:
 
     @property
     def failed(self) -> int:
+        """How many claims did not hold."""
         return sum(not holds for _, holds, _ in self.checks)
 
     def table(self) -> str:

@@ -27,6 +27,7 @@ class Ladder:
         self.keys: list[float] = []
 
     def load(self, levels: Levels) -> None:
+        """Have these levels and no others."""
         self.qtys = {self.sign * price: qty for price, qty in levels if qty}
         self.keys = sorted(self.qtys)
 
@@ -44,6 +45,7 @@ class Ladder:
                 del keys[bisect_left(keys, key)]
 
     def top(self, n: int) -> Levels:
+        """The best ``n`` levels, best first."""
         sign, qtys = self.sign, self.qtys
         return [(sign * key, qtys[key]) for key in self.keys[: -n - 1 : -1]]
 

@@ -146,6 +146,7 @@ class Mirror:
         self.book.desync()
 
     def close(self) -> None:
+        """Nothing more is taken in or asked for; the frames stay readable, the book does not."""
         self._connected = False
         self._due.clear()
         self.book.desync()

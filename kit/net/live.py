@@ -64,6 +64,7 @@ class SharedBook:
 
     @property
     def synced(self) -> bool:
+        """True while the book is in step with the venue, so that it can be read."""
         return self._book.synced
 
     @property
@@ -136,6 +137,7 @@ class Live:
 
     @property
     def symbol(self) -> str:
+        """BASE/QUOTE."""
         return self.instrument.symbol
 
     @property
@@ -175,6 +177,7 @@ class Live:
 
     @property
     def state(self) -> FeedState:
+        """CONNECTING, SYNCING, LIVE, STALE or CLOSED, as of now."""
         return self._mirror.feed.at(self._clock.now())
 
     @property

@@ -59,6 +59,7 @@ class Volume:
         return [Level(price, self.left)] if self.left > 0 else []
 
     def take(self, level: Level) -> None:
+        """Take ``level.qty`` away for good."""
         self.left -= level.qty
 
 
