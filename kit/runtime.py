@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 import platformdirs
 
+from kit.errors import StoreError
 from kit.orders.ids import Intent
 
 
@@ -26,8 +27,21 @@ C = TypeVar("C", bound=Closable)
 def home() -> Path:
     """Where the kit keeps accounts and sandboxes: ``PAPERTAPE_HOME``, else the user's data folder."""
     chosen = os.environ.get("PAPERTAPE_HOME")
-    path = Path(chosen) if chosen else Path(platformdirs.user_data_dir("papertape"))
-    path.mkdir(parents=True, exist_ok=True)
+    return made(Path(chosen) if chosen else Path(platformdirs.user_data_dir("papertape")))
+
+
+def made(path: Path, mode: int = 0o777) -> Path:
+    """The folder, made when it is not there. Raises StoreError where nothing can be written."""
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        why = "" if os.access(path, os.W_OK) else "no permission to write"
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why:
+        raise StoreError(
+            f"nothing can be kept in {path} ({why}), so nothing was opened or sent; give the folder back its write "
+            "permission, or name another in PAPERTAPE_HOME"
+        )
     return path
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from kit.errors import UsageError
-from kit.runtime import home
+from kit.runtime import home, made
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -70,11 +70,9 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 def folder(name: str) -> Path:
     """The sandbox's folder, made when it is not there, for its user only. UsageError for a name that can't be one."""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(str(name)):
         raise UsageError(f"{name!r} can't name a sandbox: letters, digits, '_', '-' and '.', at most 64")
-    path = home() / "sandbox" / name
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
+    return made(home() / "sandbox" / str(name), mode=0o700)
 
 
 def publish(place: Path, address: Address) -> None:

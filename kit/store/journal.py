@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -79,13 +79,14 @@ class Journal:
         self.path = None if str(path) == ":memory:" else Path(path)
         self.readonly = readonly
         self._lock = threading.RLock()
-        self._owner = None if readonly else self._own()
-        try:
+        self._closed = False
+        self._owner = None if readonly or self.path is None else _locked(self.path)
+        with ExitStack() as undo:
+            undo.callback(self._disown)
             self._db = self._open()
+            undo.callback(self._db.close)
             self._instruments = self._read_instruments()
-        except BaseException:
-            self._disown()
-            raise
+            undo.pop_all()
 
     @classmethod
     def in_memory(cls, cash: Mapping[str, Decimal], *, kind: str = "backtest", fees: Fees = Fees()) -> Journal:  # noqa: B008 - frozen
@@ -118,13 +119,15 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """Every entry in the order it was written."""
-        for kind, body in self._read("SELECT kind, body FROM entries ORDER BY seq"):
-            yield _DECODERS[str(kind)].decode(str(body))
+        rows = self._read("SELECT kind, body FROM entries ORDER BY seq")
+        with _damage(self.path):
+            yield from (_DECODERS[str(kind)].decode(str(body)) for kind, body in rows)
 
     def history(self, client_id: str) -> list[Entry]:
         """What was meant, sent and heard of one order."""
         rows = self._read("SELECT kind, body FROM entries WHERE client_id = ? ORDER BY seq", (client_id,))
-        return [_DECODERS[str(kind)].decode(str(body)) for kind, body in rows]
+        with _damage(self.path):
+            return [_DECODERS[str(kind)].decode(str(body)) for kind, body in rows]
 
     def orders(self) -> list[OrderRecord]:
         """Every order as the entries leave it, in the order of their intents."""
@@ -149,7 +152,8 @@ class Journal:
     def terms(self) -> Terms | None:
         """What the account was opened with; None before it was."""
         text = self.get("terms")
-        return None if text is None else msgspec.json.decode(text, type=Terms)
+        with _damage(self.path):
+            return None if text is None else msgspec.json.decode(text, type=Terms)
 
     @terms.setter
     def terms(self, terms: Terms) -> None:
@@ -183,25 +187,11 @@ class Journal:
     def close(self) -> None:
         """Close the file and give up its ownership."""
         with self._lock:
+            self._closed = True
             self._db.close()
             self._disown()
 
     # -- inside
-
-    def _own(self) -> FileLock | None:
-        if self.path is None:
-            return None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.path}.lock", timeout=0, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise AccountBusy(_busy(self.path)) from None
-        except OSError as error:
-            raise JournalUnwritable(
-                f"{self.path.parent} can't be written ({error}): no account can be opened"
-            ) from None
-        return lock
 
     def _disown(self) -> None:
         if self._owner is not None:
@@ -237,10 +227,13 @@ class Journal:
 
     def _read_instruments(self) -> dict[str, Instrument]:
         rows = self._read("SELECT symbol, facts FROM instruments")
-        return {str(symbol): msgspec.json.decode(str(facts), type=Instrument) for symbol, facts in rows}
+        with _damage(self.path):
+            return {str(symbol): msgspec.json.decode(str(facts), type=Instrument) for symbol, facts in rows}
 
     def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         with self._lock, _damage(self.path):
+            if self._closed:
+                raise StoreError(_shut(self.path))
             try:
                 return self._db.execute(sql, values).fetchall()
             except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
@@ -249,6 +242,8 @@ class Journal:
     def _write(self, statements: Sequence[Statement], *, durable: bool = False) -> None:
         """Execute the statements as one transaction, on the disk when ``durable``."""
         with self._lock:
+            if self._closed:
+                raise JournalUnwritable(_shut(self.path))
             try:
                 if durable:
                     self._db.execute("PRAGMA synchronous=FULL")
@@ -291,24 +286,38 @@ class Journal:
 def set_aside(path: Path, now: int) -> Path | None:
     """Move an account's journal out of the way, keeping it; where it is now, None when there was none.
 
-    Raises AccountBusy when a process owns it.
+    Raises AccountBusy when a process owns it, JournalUnwritable when it can't be moved.
     """
     if not path.exists():
         return None
-    lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
+    kept = path.with_name(f"{path.stem}.until-{now}{path.suffix}")
+    lock = _locked(path)
     try:
-        lock.acquire()
-    except Timeout:
-        raise AccountBusy(_busy(path)) from None
-    try:
-        kept = path.with_name(f"{path.stem}.until-{now}{path.suffix}")
         for ending in ("-wal", "-shm", ""):
             part = path.with_name(path.name + ending)
             if part.exists():
                 part.rename(kept.with_name(kept.name + ending))
-        return kept
+    except OSError as error:
+        raise JournalUnwritable(f"{path} can't be put aside ({error}); nothing was begun anew") from None
     finally:
         lock.release()
+    return kept
+
+
+def _locked(path: Path) -> FileLock:
+    """The account's lock, taken; AccountBusy when another process has it."""
+    lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise AccountBusy(_busy(path)) from None
+    except OSError as error:
+        raise JournalUnwritable(
+            f"{path.parent} can't be written ({error}): no account can be opened there, so nothing was sent. Give the "
+            "folder back its write permission, or choose another with PAPERTAPE_HOME"
+        ) from None
+    return lock
 
 
 def _statement(entry: Entry) -> Statement:
@@ -341,16 +350,23 @@ def _migrate(db: sqlite3.Connection, path: Path | None, readonly: bool) -> None:
 
 @contextmanager
 def _damage(path: Path | None) -> Iterator[None]:
-    """What SQLite says of a file it can't make sense of, as a StoreError."""
+    """What SQLite or a decoder says of what it can't make sense of, as a StoreError."""
     try:
         yield
     except sqlite3.OperationalError:
         raise
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
         raise StoreError(
             f"{path} is damaged or not a papertape journal ({error}): nothing was written to it. "
             "Restore it from a copy, or open the account with reset=True, which keeps this file beside a new one"
         ) from error
+
+
+def _shut(path: Path | None) -> str:
+    return (
+        f"account {path.stem if path else 'in memory'!r} is closed in this process: nothing was read, written or sent; "
+        "kit.paper(…) or kit.live(…) opens it again"
+    )
 
 
 def _unwritten(path: Path | None, error: sqlite3.Error) -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -248,6 +249,42 @@ def test_a_folder_without_write_permission_is_a_clear_no(tmp_path: Path) -> None
     folder.mkdir(mode=0o500)
     with pytest.raises(JournalUnwritable, match="can't be written"):
         Journal(folder / "paper.sqlite")
+
+
+def test_a_folder_that_can_not_be_is_a_clear_no(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(JournalUnwritable, match=r"can't be written.*nothing was sent.*PAPERTAPE_HOME"):
+        Journal(tmp_path / "file" / "paper.sqlite")
+
+
+def test_a_closed_journal_says_so(path: Path) -> None:
+    journal = Journal(path)
+    journal.close()
+    with pytest.raises(StoreError, match=r"'paper' is closed.*opens it again"):
+        journal.marks()
+    with pytest.raises(JournalUnwritable, match=r"'paper' is closed.*opens it again"):
+        journal.halt("too late")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE entries SET body = replace(body, 'market', 'mrkt')",
+        "UPDATE entries SET body = substr(body, 1, 40)",
+        "UPDATE instruments SET facts = '[]'",
+        "INSERT INTO meta VALUES ('terms', '{}')",
+    ],
+)
+def test_an_entry_that_can_not_be_read_is_damage_and_not_a_decoders_error(path: Path, damage: str) -> None:
+    journal = Journal(path)
+    journal.intend(intended(), BTC)
+    journal._db.execute(damage)
+    journal.close()
+    told = pytest.raises(StoreError, match=r"damaged.*nothing was written to it.*reset=True")
+    with told, closing(Journal(path, readonly=True)) as reader:
+        list(reader.entries())
+        reader.history("a")
+        assert reader.terms is None
 
 
 def test_set_aside_keeps_the_old_account(path: Path) -> None:
