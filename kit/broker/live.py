@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from ipaddress import ip_address
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -11,8 +10,8 @@ import msgspec
 
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
 from kit.broker.reconcile import told
-from kit.errors import KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
-from kit.model import Balance, Instrument, OrderRequest, OrderState, Report
+from kit.errors import BadOrder, KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
+from kit.model import ZERO, Balance, Fill, Instrument, OrderRequest, OrderState, Report
 from kit.venues.base import Call, Codec, Hosts
 
 T = TypeVar("T")
@@ -39,7 +38,11 @@ class LiveGateway:
         """Nothing comes by itself here: whoever wants news asks."""
 
     def submit(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Outcome:
-        return self._write(self._codec.order(instrument, request, client_id))
+        try:
+            call = self._codec.order(instrument, request, client_id)
+        except BadOrder as error:  # the venue has no words for it
+            return Refused(str(error))
+        return self._write(call)
 
     def cancel(self, instrument: Instrument, client_id: str) -> Outcome:
         """A cancelled order's last fills are not in the answer to the cancel, so they are asked for."""
@@ -50,7 +53,9 @@ class LiveGateway:
             state = self.query(instrument, client_id)
         except KitError as error:
             return Unknown(f"cancelled, but what it had filled could not be read yet: {error}")
-        return Accepted(told(client_id, state)) if state else outcome
+        if state is None or not state.status.final:
+            return Unknown("cancelled, but the venue does not show it yet, nor what it had filled")
+        return Accepted(told(client_id, state))
 
     def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
         """The order with its fills; raises Unreached while the venue does not show all of them."""
@@ -62,10 +67,20 @@ class LiveGateway:
             raise
         if not state.filled:
             return state
-        fills = self._rest.do(self._codec.fills(instrument, venue_order_id=state.venue_id, from_id=None))
-        if sum((fill.qty for fill in fills), Decimal(0)) != state.filled:
-            raise VenueUnreachable(f"the venue does not show all fills of {client_id} yet; it is asked again")
-        return msgspec.structs.replace(state, fills=tuple(fills))
+        return msgspec.structs.replace(state, fills=tuple(self._fills(instrument, state)))
+
+    def _fills(self, instrument: Instrument, state: OrderState) -> list[Fill]:
+        """All fills of an order, page by page; VenueUnreachable while they are not what it says it has filled."""
+        fills: list[Fill] = []
+        while (missing := state.filled - sum((fill.qty for fill in fills), ZERO)) > 0:
+            first = int(fills[-1].id) + 1 if fills else 0
+            page = self._rest.do(self._codec.fills(instrument, venue_order_id=state.venue_id, from_id=first))
+            if not page:
+                break
+            fills += page
+        if missing:
+            raise VenueUnreachable(f"the venue does not show all fills of {state.client_id} yet; it is asked again")
+        return fills
 
     def open_orders(self) -> list[OrderState]:
         return self._rest.do(self._codec.open_orders(None))

@@ -125,16 +125,24 @@ class Follower:
         try:
             if self._desk.unreconciled:
                 reconcile(self._desk)
-            for client_id in self._wanted():
-                self._asked.add(client_id)
-                self._desk.ask(client_id)
+            wanted = self._wanted()
+            errors = [error for client_id in wanted if (error := self._ask(client_id))]
         except KitError as error:
-            self.last_error = str(error)
-            self._retry_after = error.retry_after if isinstance(error, RateLimited) else 0.0
-            self._failures = min(self._failures + 1, 10)
-        else:
-            self.last_error, self._retry_after, self._failures = "", 0.0, 0
-        self._asked &= set(self._desk.records)
+            wanted, errors = [], [error]
+        self.last_error = str(errors[0]) if errors else ""
+        self._retry_after = max((e.retry_after for e in errors if isinstance(e, RateLimited)), default=0.0)
+        self._failures = min(self._failures + 1, 10) if errors and len(errors) >= len(wanted) else 0
+
+    def _ask(self, client_id: str) -> KitError | None:
+        """Ask for one order; why it could not be answered for, which keeps no other waiting."""
+        if self._closed:
+            return None
+        self._asked.add(client_id)
+        try:
+            self._desk.ask(client_id)
+        except KitError as error:
+            return error
+        return None
 
     def _wanted(self) -> list[str]:
         """Orders to ask for: all open ones, or of many those the venue's list does not confirm as they are."""

@@ -1,12 +1,19 @@
-"""The live gateway's guard: the address decides, not a name."""
+"""The live gateway: what the venue's answers mean, and the guard in front of it: the address decides, not a name."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
 import pytest
 
-from kit.broker.live import forbid_real_money
-from kit.errors import LiveForbidden
-from kit.venues.base import Hosts
+from kit.broker.gateway import Accepted, Refused, Unknown
+from kit.broker.live import LiveGateway, forbid_real_money
+from kit.errors import LiveForbidden, VenueUnreachable
+from kit.model import Instrument, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
+from kit.venues.base import Call, Hosts
 from kit.venues.binance import BINANCE
 
 
@@ -48,3 +55,97 @@ def test_the_real_venue_is_closed(environment: str) -> None:
 def test_an_address_that_only_looks_harmless_is_closed(hosts: Hosts) -> None:
     with pytest.raises(LiveForbidden):
         forbid_real_money(hosts, BINANCE)
+
+
+# -- what answers mean
+
+
+class Venue:
+    """Answers a call by its method and endpoint, and keeps what was asked."""
+
+    def __init__(self, **answers: Callable[[dict[str, str]], object]) -> None:
+        self.answers, self.asked = answers, list[str]()
+
+    def do(self, call: Call[Any]) -> Any:
+        name = f"{call.method}_{call.path.rpartition('/')[2]}"
+        self.asked.append(name)
+        return call.read(json.dumps(self.answers[name](dict(call.params))).encode())
+
+
+def order(status: str, filled: str) -> dict[str, object]:
+    return {
+        "symbol": "BTCUSDT",
+        "orderId": 7,
+        "clientOrderId": "a",
+        "price": "100",
+        "origQty": "2",
+        "executedQty": filled,
+        "cummulativeQuoteQty": "0",
+        "status": status,
+        "timeInForce": "GTC",
+        "type": "LIMIT",
+        "side": "BUY",
+        "time": 1,
+        "updateTime": 2,
+    }
+
+
+def trade(number: int) -> dict[str, object]:
+    return {
+        "symbol": "BTCUSDT",
+        "id": number,
+        "orderId": 7,
+        "price": "100",
+        "qty": "0.001",
+        "commission": "0",
+        "commissionAsset": "BTC",
+        "time": 2,
+        "isBuyer": True,
+        "isMaker": True,
+    }
+
+
+def page(params: dict[str, str]) -> list[dict[str, object]]:
+    """Fills 10 to 1,510 of an order, a thousand at a time: the newest unless it is said from where."""
+    every = range(10, 1511)
+    chosen = [n for n in every if n >= int(params["fromId"])][:1000] if "fromId" in params else every[-1000:]
+    return [trade(n) for n in chosen]
+
+
+CANCELLED = {"symbol": "BTCUSDT", "origClientOrderId": "a", "orderId": 7, "status": "CANCELED"}
+
+
+def test_an_order_the_venue_has_no_words_for_is_refused(btc: Instrument) -> None:
+    venue = Venue()
+    fok = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.MARKET, qty=Decimal(1), tif=TimeInForce.FOK)
+    outcome = LiveGateway(venue, BINANCE).submit(btc, fok, "a")
+    assert isinstance(outcome, Refused)
+    assert "fill-or-kill" in outcome.reason
+    assert venue.asked == []
+
+
+def test_an_order_of_more_fills_than_a_page_holds_is_told_whole(btc: Instrument) -> None:
+    venue = Venue(GET_order=lambda _: order("PARTIALLY_FILLED", "1.501"), GET_myTrades=page)
+    state = LiveGateway(venue, BINANCE).query(btc, "a")
+    assert state is not None
+    assert [fill.id for fill in state.fills] == [str(n) for n in range(10, 1511)]
+
+
+def test_fills_that_are_not_all_shown_yet_are_asked_for_again(btc: Instrument) -> None:
+    venue = Venue(GET_order=lambda _: order("PARTIALLY_FILLED", "1.6"), GET_myTrades=page)
+    with pytest.raises(VenueUnreachable, match="asked again"):
+        LiveGateway(venue, BINANCE).query(btc, "a")
+    assert venue.asked == ["GET_order"] + ["GET_myTrades"] * 3
+
+
+@pytest.mark.parametrize("shown", ["NEW", "PARTIALLY_FILLED"])
+def test_a_cancel_is_unknown_while_the_venue_still_shows_the_order(btc: Instrument, shown: str) -> None:
+    """What it had filled by then is not known, and an amendment must not place it again."""
+    venue = Venue(DELETE_order=lambda _: CANCELLED, GET_order=lambda _: order(shown, "0"))
+    outcome = LiveGateway(venue, BINANCE).cancel(btc, "a")
+    assert isinstance(outcome, Unknown)
+    venue.answers["GET_order"] = lambda _: order("CANCELED", "0")
+    assert isinstance(LiveGateway(venue, BINANCE).cancel(btc, "a"), Accepted)
+    state = LiveGateway(venue, BINANCE).query(btc, "a")
+    assert state is not None
+    assert state.status is OrderStatus.CANCELED

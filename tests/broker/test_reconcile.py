@@ -13,7 +13,7 @@ import pytest
 from kit.broker.reconcile import Follower, reconcile, told
 from kit.clock import SECOND
 from kit.errors import VenueUnreachable
-from kit.model import Balance, OrderRequest, OrderStatus, OrderType, ReportKind, Side
+from kit.model import Balance, Instrument, OrderRequest, OrderState, OrderStatus, OrderType, ReportKind, Side
 from kit.orders.ids import Intent
 
 World = Any  # the fixture of conftest.py
@@ -112,6 +112,24 @@ def test_a_venue_that_is_away_is_asked_until_it_is_back(world: World, following:
     world.venue.unreachable = False
     until(lambda: record.status is OrderStatus.FILLED)
     until(lambda: not following.last_error)
+
+
+def test_an_order_the_venue_can_not_answer_for_keeps_no_other_waiting(
+    world: World, following: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.desk.place(REST, Intent.keyed("a"))
+    query: Callable[[Instrument, str], OrderState | None] = world.venue.query
+
+    def partly(instrument: Instrument, client_id: str) -> OrderState | None:
+        if client_id == first.client_id:
+            raise VenueUnreachable("not all fills are shown yet")
+        return query(instrument, client_id)
+
+    monkeypatch.setattr(world.venue, "query", partly)
+    world.venue.lose_answer = True
+    second = world.desk.place(BUY, Intent.keyed("b"))
+    until(lambda: second.status is OrderStatus.FILLED)
+    until(lambda: "not all fills" in following.last_error)
 
 
 def test_an_order_that_never_arrived_ends_when_the_venue_can_not_be_working_on_it(world: World) -> None:
