@@ -49,7 +49,7 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
         self.name = str(name)
-        options = sorted(set(known))
+        options = sorted({str(option) for option in known})
         folded = {option.casefold(): option for option in options}
         near = difflib.get_close_matches(self.name.casefold(), folded, n=3, cutoff=0.6)
         text = f"unknown {kind} {self.name!r}"

@@ -51,8 +51,10 @@ class Runtime:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._running: dict[tuple[str, str], Closable] = {}
-        self.cell_intent: Callable[[], Intent | None] = lambda: None
-        """Set by the notebook room: the intent of the order call being made now, None outside a cell."""
+        self.cell_intent: Callable[[str], Intent | None] = lambda subject: None
+        """Set by the notebook room: the intent of the order call being made now, None outside a cell.
+
+        It is told what the order is about (side and symbol): calls about something else don't shift the count."""
         self.intent_refused: Callable[[Intent], None] = lambda intent: None
         """Set by the notebook room, told by a broker: the order of an intent was turned away before it was written."""
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from kit.broker.broker import Amount, Broker
+from kit.broker.broker import Broker
 from kit.broker.desk import LOST_AFTER, Desk
 from kit.broker.gateway import Gateway
 from kit.broker.live import LiveGateway, forbid_real_money
@@ -22,6 +22,7 @@ from kit.errors import AccountMismatch, MissingKey, Unreached, UsageError
 from kit.market.feed import FeedState, Picture
 from kit.model import Fees, Instrument, Quote
 from kit.net import keys
+from kit.orders.request import Amount
 from kit.orders.risk import Limits
 from kit.orders.rules import parse_amount, plain
 from kit.runtime import home, runtime
@@ -207,7 +208,7 @@ def _paper_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack)
     gateway.budget = desk.reserved
     reconcile(desk)
     gateway.restore((journal.instruments[r.request.symbol], r) for r in desk.records.values())
-    return Broker(desk, opened, markets, clock, [gateway, journal])
+    return Broker(desk, opened, markets, clock, [gateway, desk, journal])
 
 
 def _live_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
@@ -217,7 +218,7 @@ def _live_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) 
         reconcile(desk)
     except Unreached as error:
         desk.unreconciled = str(error)
-    return Broker(desk, opened, markets, clock, [Follower(desk), journal])
+    return Broker(desk, opened, markets, clock, [Follower(desk), desk, journal])
 
 
 def _desk(wish: _Wish, journal: Journal, gateway: Gateway, markets: Markets, *, lost_after: int) -> Desk:

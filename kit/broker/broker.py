@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 import pandas as pd
@@ -15,17 +14,15 @@ from kit.broker.desk import Desk, describe
 from kit.broker.order import Order
 from kit.broker.reconcile import reconcile
 from kit.clock import Clock
-from kit.errors import BadOrder, JournalUnwritable, KitError, OutcomeUnknown, UnknownName, UsageError
+from kit.errors import BadOrder, JournalUnwritable, KitError, UnknownName, UsageError
 from kit.model import Fill, Instrument, OrderRequest, OrderStatus, OrderType, Quote, Report, Side, TimeInForce
+from kit.orders.account import exactly
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
+from kit.orders.request import Amount, requested
 from kit.orders.rules import parse_amount, plain
 from kit.runtime import Closable, runtime
 from kit.store.entries import Mark, Terms
-
-Named = TypeVar("Named", bound=StrEnum)
-Amount = int | float | str | Decimal
-"""What a person may type as a price or a quantity; a float means its shortest repr."""
 
 
 class Markets(Protocol):
@@ -115,21 +112,22 @@ class Broker:
     def cancel(self, order: Order | str) -> Order:
         """Cancel an order, by itself or by its id. One that is over stays as it is.
 
-        Raises UnknownName, or OutcomeUnknown when the venue did not answer.
+        Raises UnknownName, OutcomeUnknown when the venue did not answer, Unreached when it took no effect.
         """
         found = self.order(order)
         self.desk.cancel(found.id)
         return found
 
     def cancel_all(self, symbol: str | None = None) -> list[Order]:
-        """Cancel every open order, or those of one instrument; what became of each."""
+        """Cancel every open order, or those of one instrument; what became of each: one may be open still."""
         wanted = None if symbol is None else self._markets.instrument(symbol).symbol
         open_orders = [r for r in self.desk.open_orders if wanted in (None, r.request.symbol)]
         for record in open_orders:
-            with suppress(OutcomeUnknown):  # the next one is to be cancelled all the same; the status shows it
+            with suppress(KitError):  # the next one is to be cancelled all the same; the status shows it
                 self.desk.cancel(record.client_id)
         return [self._order(record) for record in open_orders]
 
+    @exactly
     def amend(self, order: Order | str, *, qty: Amount | None = None, price: Amount | None = None) -> Order:
         """Replace an open order by one with another total quantity or limit price; the new order.
 
@@ -262,19 +260,12 @@ class Broker:
             raise UsageError(
                 f"this broker of account {self.account!r} is closed; kit.{self.terms.kind}(…) opens it again"
             )
-        return OrderRequest(
-            symbol=self._markets.instrument(symbol).symbol,
-            side=side,
-            type=_order_type(kind, price, stop),
-            qty=parse_amount("qty", qty),
-            price=None if price is None else parse_amount("price", price),
-            stop=None if stop is None else parse_amount("stop", stop),
-            tif=_named("time in force", tif, TimeInForce),
-            post_only=post_only,
-        )
+        ours = self._markets.instrument(symbol).symbol
+        request = requested(ours, side, qty, price=price, stop=stop, tif=str(tif).lower(), post_only=post_only)
+        return request if kind is None else msgspec.structs.replace(request, type=_order_type(kind))
 
     def _place(self, request: OrderRequest, key: str | None, *, again: bool) -> Order:
-        intent = self._intent(key, again=again)
+        intent = self._intent(key, request, again=again)
         known = self.desk.known(intent, request)
         if known is not None:
             return self._order(known, rerun=True, note=_same(known, request))
@@ -287,10 +278,11 @@ class Broker:
         note = f"one more of the same intent: number {intent.again + 1}" if intent.again else ""
         return self._order(record, note=note)
 
-    def _intent(self, key: object, *, again: bool) -> Intent:
+    def _intent(self, key: object, request: OrderRequest, *, again: bool) -> Intent:
         if key is not None and not (isinstance(key, str) and key):
             raise UsageError(f"key={key!r}: a key is a text that names what is meant; nothing was sent")
-        intent = Intent.keyed(str(key)) if key else (runtime.cell_intent() or Intent.once())
+        subject = f"{request.side} {request.symbol}"
+        intent = Intent.keyed(str(key)) if key else (runtime.cell_intent(subject) or Intent.once())
         if not again:
             return intent
         return Intent(intent.parts, self.desk.times_placed(intent), intent.implicit)
@@ -354,6 +346,7 @@ class Broker:
                 prices[symbol] = Decimal(repr(quote.mid))
         return prices
 
+    @exactly
     def _worth(self, prices: dict[str, Decimal]) -> tuple[Decimal, Decimal, list[str]]:
         """Equity and total cash in the quote asset, and the assets that have no price."""
         quote = self.terms.quote
@@ -384,20 +377,12 @@ def _amended(record: OrderRecord, qty: Decimal, price: Decimal | None) -> OrderR
     return msgspec.structs.replace(record.request, qty=qty, price=price, stop=None, type=OrderType.LIMIT)
 
 
-def _order_type(given: OrderType | str | None, price: Amount | None, stop: Amount | None) -> OrderType:
-    """The type the prices imply; one that is given must be known, and ``OrderRequest`` holds it to the prices."""
-    if given is not None:
-        return _named("order type", given, OrderType)
-    if stop is not None:
-        return OrderType.STOP if price is None else OrderType.STOP_LIMIT
-    return OrderType.MARKET if price is None else OrderType.LIMIT
-
-
-def _named(kind: str, value: object, names: type[Named]) -> Named:
+def _order_type(given: OrderType | str) -> OrderType:
+    """A type that is given must be known; ``OrderRequest`` holds it to the prices."""
     try:
-        return names(str(value).lower())
+        return OrderType(str(given).lower())
     except ValueError:
-        raise UnknownName(kind, value, [str(name) for name in names]) from None
+        raise UnknownName("order type", given, OrderType) from None
 
 
 def _same(record: OrderRecord, request: OrderRequest) -> str:

@@ -28,7 +28,7 @@ from kit.errors import (
 from kit.market.feed import FeedState, Picture
 from kit.model import Instrument, OrderRequest, OrderStatus, Quote, Report, ReportKind, Side
 from kit.orders import ids, risk, rules
-from kit.orders.account import Account, reservation
+from kit.orders.account import Account, exactly, reservation
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
 from kit.store.entries import Doubted, Entry, Intended, Reported, fold
@@ -38,7 +38,7 @@ FRESH = 10.0
 """Seconds since the picture was last proven current, beyond which no order leaves."""
 
 NAMESAKE = MINUTE
-"""An order of our id that last changed so long (µs) before our intent is an older one: venues take ids again."""
+"""An order of our id that ended so long (µs) before our intent is an older one: venues take ids again."""
 
 LOST_AFTER = 15 * SECOND
 """Binance's 10 s server timeout and 5 s of recvWindow (rest-api.md): nothing of a request comes to life later."""
@@ -57,6 +57,7 @@ class Desk:
     ``lost_after`` is how long (µs) after sending the venue's "no such order" is final; 0 for a venue in this process.
     """
 
+    @exactly
     def __init__(
         self,
         account_name: str,
@@ -78,6 +79,7 @@ class Desk:
         self.unreconciled = ""
         """Why the account can't be believed; empty when it can. No order leaves meanwhile."""
         self._clock, self._instruments, self._picture = clock, instruments, picture
+        self._opened = clock.now()
         self._working: dict[str, OrderRecord] = {}
         self._sending: set[str] = set()
         self._unwritten: list[Reported | Doubted] = []
@@ -90,6 +92,7 @@ class Desk:
 
     # -- orders
 
+    @exactly
     def place(
         self, request: OrderRequest, intent: Intent, now: int | None = None, *, replaces: str = ""
     ) -> OrderRecord:
@@ -98,41 +101,49 @@ class Desk:
         Raises BadOrder, StalePicture, RiskRefused, Halted, IntentExpired or JournalUnwritable: then nothing
         was sent. What the venue refuses is a REJECTED record; what it leaves unanswered an UNKNOWN one.
         """
-        now = self._clock.now() if now is None else now
         known = self.known(intent, request, now)
         if known is not None:
             return known
         instrument, picture = self._instruments(request.symbol), self._picture(request.symbol)
         self._vet(instrument, request, picture)
-        with self.changed:
-            known = self.known(intent, request, now)
-            if known is not None:
-                return known
-            self._refuse_risk(instrument, request, picture)
-            entry = Intended(
-                client_id=self.client_id(intent),
-                session=self.session,
-                parts=intent.parts,
-                again=intent.again,
-                implicit=intent.implicit,
-                request=request,
-                quote=picture.quote,
-                replaces=replaces,
-                time=now,
-            )
-            self._flush()
-            self.journal.intend(entry, instrument)
-            self._fold(entry)
-            self.changed.notify_all()
-        self._send(instrument, entry)
-        return self.records[entry.client_id]
+        sending = ""
+        try:
+            with self.changed:
+                known = self.known(intent, request, now)
+                if known is not None:
+                    return known
+                self._refuse_halted()
+                self._refuse_risk(instrument, request, picture)
+                entry = Intended(
+                    client_id=self.client_id(intent),
+                    session=self.session,
+                    parts=intent.parts,
+                    again=intent.again,
+                    implicit=intent.implicit,
+                    request=request,
+                    quote=picture.quote,
+                    replaces=replaces,
+                    time=self._clock.now() if now is None else now,
+                )
+                sending = entry.client_id
+                self._sending.add(sending)
+                self._intend(entry, instrument)
+            outcome = self._send(instrument, entry)
+        finally:
+            self._sent(sending)
+        self._settle(sending, outcome)
+        return self.records[sending]
 
+    @exactly
     def cancel(self, client_id: str) -> OrderRecord:
         """Ask for a cancel and wait for the answer; the record says what came of it.
 
-        Raises UnknownName for an id nobody knows, OutcomeUnknown when the venue did not answer.
+        An order that is being sent is cancelled once it has been. Raises UnknownName for an id nobody knows,
+        OutcomeUnknown when the venue did not answer, Unreached when the cancel took no effect on an open order.
         """
         record = self.order(client_id)
+        with self.changed:
+            self.changed.wait_for(lambda: not self.being_sent(client_id))
         if record.status.final:
             return record
         outcome = self.gateway.cancel(self._known_instrument(record), client_id)
@@ -141,6 +152,11 @@ class Desk:
         elif isinstance(outcome, Refused):
             with suppress(Unreached):
                 self.ask(client_id)  # nothing left to cancel: what became of it?
+            if not record.status.final:
+                raise Unreached(
+                    f"the cancel of {client_id} took no effect ({outcome.reason}): the order is {record.status} "
+                    "and may still fill. The same cancel may be asked for again"
+                )
         else:
             raise OutcomeUnknown(
                 f"the cancel of {client_id} was sent and not answered ({outcome.reason}): the order may still fill. "
@@ -148,6 +164,7 @@ class Desk:
             )
         return record
 
+    @exactly
     def ask(self, client_id: str) -> OrderRecord:
         """Ask the venue what became of an order and take its word; raises Unreached when it can't be asked.
 
@@ -155,7 +172,7 @@ class Desk:
         """
         record = self.order(client_id)
         state = self.gateway.query(self._known_instrument(record), client_id)
-        if state is not None and state.time >= record.created - NAMESAKE:
+        if state is not None and (not state.status.final or state.time >= record.created - NAMESAKE):
             self._hear(told(client_id, state))
         elif self._is_lost(record):
             self._hear([self._report(client_id, ReportKind.REJECTED, "it never reached the venue")])
@@ -202,6 +219,7 @@ class Desk:
 
     # -- may it leave?
 
+    @exactly
     def vet(self, request: OrderRequest) -> None:
         """Raise BadOrder, Halted or StalePicture if the order could not leave now, whatever it costs."""
         self._vet(self._instruments(request.symbol), request, self._picture(request.symbol))
@@ -210,12 +228,15 @@ class Desk:
         violation = rules.check(instrument, request, reference_price(instrument, request.side, picture.quote))
         if violation is not None:
             raise BadOrder(f"{violation.filter}: {violation.message}; nothing was sent")
+        self._refuse_halted()
+        self._refuse_stale(request.symbol, picture)
+
+    def _refuse_halted(self) -> None:
         halted = self.journal.halted
         if halted:
             raise Halted(
                 f"account {self.account_name!r} is halted ({halted}): nothing was sent; broker.resume() ends it"
             )
-        self._refuse_stale(request.symbol, picture)
 
     def _refuse_stale(self, symbol: str, picture: Picture) -> None:
         if self.unreconciled:
@@ -246,6 +267,7 @@ class Desk:
 
     # -- what the venue says
 
+    @exactly
     def on_report(self, report: Report) -> None:
         """Take in one report, from any thread: a repeat changes nothing, a stranger's is not ours to keep."""
         with self.changed:
@@ -286,20 +308,33 @@ class Desk:
         with self.changed:
             return self.account.reserved(client_id)
 
+    def close(self) -> None:
+        """Write down what the disk had no room for when it was heard, if it has by now."""
+        with self.changed, suppress(JournalUnwritable):
+            self._flush()
+
     # -- inside
 
-    def _send(self, instrument: Instrument, entry: Intended) -> None:
+    def _intend(self, entry: Intended, instrument: Instrument) -> None:
+        """Write an intent down, then count with it."""
+        self._flush()
+        self.journal.intend(entry, instrument)
+        self._fold(entry)
+        self.changed.notify_all()
+
+    def _send(self, instrument: Instrument, entry: Intended) -> Outcome:
         """Hand the order over; whatever happens on the way, the journal says so."""
         try:
-            self._sending.add(entry.client_id)
-            outcome = self.gateway.submit(instrument, entry.request, entry.client_id)
+            return self.gateway.submit(instrument, entry.request, entry.client_id)
         except BaseException as error:  # a cell interrupted while it waits, too: the order may be there
             self.doubt(entry.client_id, f"interrupted by {type(error).__name__} while it was being sent")
             raise
-        else:
-            self._settle(entry.client_id, outcome)
-        finally:
-            self._sending.discard(entry.client_id)
+
+    def _sent(self, client_id: str) -> None:
+        """Nobody waits for an answer to the order any more."""
+        with self.changed:
+            self._sending.discard(client_id)
+            self.changed.notify_all()
 
     def _settle(self, client_id: str, outcome: Outcome) -> None:
         if isinstance(outcome, Accepted):
@@ -320,7 +355,7 @@ class Desk:
 
     def _is_lost(self, record: OrderRecord) -> bool:
         unanswered = record.status in (OrderStatus.INTENDED, OrderStatus.UNKNOWN)
-        return unanswered and self._clock.now() - record.updated >= self.lost_after
+        return unanswered and self._clock.now() - max(record.updated, self._opened) >= self.lost_after
 
     def _fold(self, entry: Entry) -> bool:
         """Apply one entry to orders and account; False when it says nothing new."""

@@ -8,19 +8,35 @@ what is cut off stays in the cost of the rest, so cash, cost and realized P&L al
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, localcontext
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
 from kit.errors import BadOrder, UsageError
 from kit.model import EXACT, ZERO, Balance, Fill, Instrument, OrderRequest, Side
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 MARKET_HEADROOM = Decimal("0.01")
 """How far above the reference price a market or stop buy reserves: it may pay more than the last quote."""
 
 _COST_STEP = Decimal("1e-12")
+
+
+def exactly(function: Callable[P, T]) -> Callable[P, T]:
+    """``function`` in the context ``EXACT``, whatever its caller's is: a notebook may have set six digits."""
+
+    @wraps(function)
+    def exact(*args: P.args, **kwargs: P.kwargs) -> T:
+        with localcontext(EXACT):
+            return function(*args, **kwargs)
+
+    return exact
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +161,7 @@ class Account:
         """What the account holds of an asset, locked or not."""
         return self._total.get(asset, ZERO)
 
+    @exactly
     def free(self, asset: str) -> Decimal:
         """What an asset has left for new orders. Negative only when fills cost more than was reserved."""
         return self.total(asset) - self._locked.get(asset, ZERO)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from kit.broker.broker import Broker
+from kit.broker.gateway import Outcome, Refused
 from kit.broker.order import Order
 from kit.clock import HOUR
 from kit.errors import BadOrder, Halted, IntentExpired, NotYet, RiskRefused, StalePicture, UnknownName, UsageError
@@ -56,7 +57,7 @@ def reopened(broker: Broker, world: World, btc: Instrument) -> Broker:
 
 @pytest.fixture
 def in_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "cell_intent", lambda: CELL)
+    monkeypatch.setattr(runtime, "cell_intent", lambda subject: CELL)
 
 
 # -- what a person types
@@ -164,6 +165,15 @@ def test_a_refused_intent_is_handed_back(broker: Broker, world: World, in_cell: 
     assert refused == [CELL]
 
 
+def test_what_an_order_is_about_is_told_to_the_cell(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop over symbols may change its order, or have one of them refused."""
+    subjects: list[str] = []
+    monkeypatch.setattr(runtime, "cell_intent", subjects.append)
+    broker.buy("BTC/USDT", 0.5, price=95)
+    broker.sell("BTC/USDT", 0.5, price=105)
+    assert subjects == ["buy BTC/USDT", "sell BTC/USDT"]
+
+
 # -- cancel, amend, halt
 
 
@@ -181,6 +191,19 @@ def test_cancel_all_leaves_nothing_open(broker: Broker) -> None:
         broker.buy("BTC/USDT", 0.5, price=95, key=key)
     assert [order.status for order in broker.cancel_all("BTC/USDT")] == [OrderStatus.CANCELED] * 3
     assert broker.cancel_all() == []
+
+
+def test_cancel_all_goes_on_when_one_cancel_takes_no_effect(
+    broker: Broker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = (broker.buy("BTC/USDT", 0.5, price=95, key=key) for key in "abc")
+    cancel: Callable[[Instrument, str], Outcome] = world.venue.cancel
+
+    def partly(instrument: Instrument, client_id: str) -> Outcome:
+        return Refused("no connection") if client_id == first.id else cancel(instrument, client_id)
+
+    monkeypatch.setattr(world.venue, "cancel", partly)
+    assert [str(order.status) for order in broker.cancel_all()] == ["open", "canceled", "canceled"]
 
 
 def test_amend_replaces_what_is_left(broker: Broker, world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kit.broker.gateway import Refused
 from kit.clock import HOUR, SECOND
 from kit.errors import (
     BadOrder,
@@ -21,6 +22,7 @@ from kit.errors import (
     RiskRefused,
     StalePicture,
     UnknownName,
+    Unreached,
     VenueUnreachable,
 )
 from kit.market.feed import FeedState
@@ -169,6 +171,20 @@ def test_an_unreconciled_account_places_nothing(world: World) -> None:
         world.desk.place(market_buy(), Intent.keyed("entry"))
 
 
+def test_a_halt_that_comes_while_an_order_is_looked_at_stops_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    vet = world.desk._vet
+
+    def late(*what: Any) -> None:
+        vet(*what)
+        world.desk.journal.halt("by hand")
+
+    monkeypatch.setattr(world.desk, "_vet", late)
+    with pytest.raises(Halted, match="nothing was sent"):
+        world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert world.venue.sent == []
+    assert not world.desk.being_sent(world.desk.client_id(Intent.keyed("entry")))
+
+
 def test_a_halted_account_places_nothing_and_any_process_may_halt_it(world: World) -> None:
     reader = Journal(world.path, readonly=True)
     reader.halt("lunch")
@@ -250,6 +266,18 @@ def test_an_answer_the_disk_has_no_room_for_is_kept_and_written_later(world: Wor
     assert state_of(world.restart()) == kept
 
 
+def test_an_answer_the_disk_has_no_room_for_is_written_at_the_end_if_not_before(world: World) -> None:
+    record = world.desk.place(limit_buy(), Intent.keyed("entry"))
+    world.desk.journal._db.execute("PRAGMA query_only=ON")
+    world.venue.trade(94, 9)
+    assert record.status is OrderStatus.FILLED
+    world.desk.close()
+    world.desk.journal._db.execute("PRAGMA query_only=OFF")
+    world.desk.close()
+    kept = state_of(world.desk)
+    assert state_of(world.restart()) == kept
+
+
 # -- three outcomes
 
 
@@ -292,6 +320,19 @@ def test_an_older_order_of_the_same_id_is_not_taken_for_ours(world: World) -> No
     assert world.desk.account.total("USDT") == 1000
 
 
+def test_an_open_order_of_our_id_is_ours_whatever_the_clocks_say(world: World) -> None:
+    """Our clock was far ahead until the venue refused a timestamp; then it was set right and the order left."""
+    world.clock.advance(HOUR)
+
+    def set_right() -> None:
+        world.clock.time -= HOUR
+
+    world.venue.before = set_right
+    world.venue.lose_answer = True
+    record = world.desk.place(limit_buy(), Intent.keyed("entry"))
+    assert world.desk.ask(record.client_id).status is OrderStatus.OPEN
+
+
 def test_a_venue_that_can_not_be_asked_changes_nothing(world: World) -> None:
     world.venue.lose_answer = world.venue.unreachable = True
     record = world.desk.place(market_buy(), Intent.keyed("entry"))
@@ -314,6 +355,20 @@ def test_a_process_that_died_before_sending_asks_first(world: World) -> None:
     assert record.status is OrderStatus.INTENDED
     assert desk.place(market_buy(), Intent.keyed("entry")) is record
     world.clock.advance(15 * SECOND)
+    assert desk.ask(record.client_id).status is OrderStatus.REJECTED
+
+
+def test_what_a_dead_process_sent_last_may_still_arrive_after_the_next_began(world: World) -> None:
+    """How long it took from the intent to the send nobody knows; that it was sent before this process began, we do."""
+    world.venue.before = _dies
+    with pytest.raises(SystemExit):
+        world.desk.place(market_buy(), Intent.keyed("entry"))
+    world.clock.advance(14 * SECOND)
+    desk = world.restart()
+    (record,) = desk.unresolved
+    world.clock.advance(14 * SECOND)
+    assert not desk.ask(record.client_id).status.final
+    world.clock.advance(SECOND)
     assert desk.ask(record.client_id).status is OrderStatus.REJECTED
 
 
@@ -384,6 +439,40 @@ def test_a_cancel_that_lost_the_race_learns_of_the_fill(world: World) -> None:
     record = world.desk.place(limit_buy(), Intent.keyed("entry"))
     world.venue.trade(94, 9, told=False)
     assert world.desk.cancel(record.client_id).status is OrderStatus.FILLED
+
+
+def test_a_cancel_that_took_no_effect_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = world.desk.place(limit_buy(), Intent.keyed("entry"))
+    monkeypatch.setattr(world.venue, "cancel", lambda *_: Refused("it did not reach the venue: no connection"))
+    world.venue.unreachable = True
+    with pytest.raises(Unreached, match=r"no connection.*is open and may still fill"):
+        world.desk.cancel(record.client_id)
+    monkeypatch.undo()
+    assert world.desk.cancel(record.client_id).status is OrderStatus.CANCELED
+
+
+def test_an_order_that_is_being_sent_is_cancelled_when_it_is_there(world: World) -> None:
+    """A cancel that overtook its order would find nothing to cancel."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        inside.set()
+        assert go_on.wait(10)
+
+    world.venue.before = slow
+    placing = threading.Thread(
+        target=world.desk.place, args=(limit_buy(), Intent.keyed("entry")), name="kit-test-places"
+    )
+    placing.start()
+    assert inside.wait(10)
+    (record,) = world.desk.open_orders
+    assert world.desk.unresolved == []
+    cancelling = threading.Thread(target=world.desk.cancel, args=(record.client_id,), name="kit-test-cancels")
+    cancelling.start()
+    go_on.set()
+    placing.join(10)
+    cancelling.join(10)
+    assert record.status is OrderStatus.CANCELED
 
 
 def test_an_unanswered_cancel_says_so(world: World) -> None:
@@ -506,6 +595,18 @@ def _act(world: World, action: str, size: int, number: int) -> None:
             world.restart()
     except (RiskRefused, OutcomeUnknown):
         return
+
+
+def test_a_notebooks_own_decimal_context_touches_no_money(world: World) -> None:
+    world.market.levels = {Side.BUY: [(999.0, 1.0)], Side.SELL: [(1000.01, 0.111), (1000.02, 0.222), (1000.03, 5.0)]}
+    with localcontext(prec=3):
+        record = world.desk.place(market_buy("0.777"), Intent.keyed("entry"))
+        world.desk.place(limit_buy("0.123", "960.67"), Intent.keyed("next"))
+        kept = state_of(world.desk)
+        assert state_of(world.restart()) == kept
+    assert record.status is OrderStatus.FILLED
+    assert record.filled_quote == Decimal("777.01887")
+    assert world.desk.account.free("USDT") == 1000 - Decimal("777.01887") - Decimal("118.16241")
 
 
 def test_entries_say_when_they_were_heard(world: World) -> None:

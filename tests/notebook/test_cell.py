@@ -24,7 +24,7 @@ class Recorder:
         self.intents: list[Intent] = []
 
     def buy(self, *args: object, **kwargs: object) -> int:
-        intent = runtime.cell_intent()
+        intent = runtime.cell_intent("")
         assert intent is not None
         self.intents.append(intent)
         return len(self.intents)
