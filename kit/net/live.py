@@ -115,13 +115,12 @@ class Live:
         instrument: Instrument,
         interval: str,
         environment: str,
-        history: int = PAGE,
         stale_after: float = 10.0,
         on_close: Callable[[Live], object] = lambda live: None,
     ) -> None:
         self.instrument, self.interval, self.environment = instrument, interval, environment
         self._codec, self._rest, self._streams, self._loop, self._clock = codec, rest, streams, loop, clock
-        self._history, self._on_close = min(history, PAGE), on_close
+        self._on_close = on_close
         self._mirror = Mirror(instrument.symbol, interval, stale_after=stale_after)
         self._book = SharedBook(self._mirror.book)
         self._callbacks: tuple[Callback, ...] = ()
@@ -342,8 +341,7 @@ class Live:
         codec, native = self._codec, self.instrument.native
         match ask.need:
             case Need.CANDLES:
-                limit = self._history if ask.start is None else PAGE
-                return codec.candles(native, self.interval, ask.start, None, limit)
+                return codec.candles(native, self.interval, ask.start, None, PAGE)
             case Need.TRADES:
                 return codec.trades(native, from_id=ask.start, limit=PAGE)
             case Need.BOOK:

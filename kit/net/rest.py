@@ -102,7 +102,7 @@ class Rest:
     """One environment of a venue over HTTP. Safe to use from any thread.
 
     ``clock`` is ours; ``self.clock`` is the venue's, measured before the first signed request and whenever the venue
-    complains. ``sleep`` and ``seed`` (of the jitter) are for tests. ``session`` replaces the own pool of sessions.
+    complains. ``sleep`` and ``seed`` (of the jitter) are for tests.
     """
 
     def __init__(
@@ -112,7 +112,6 @@ class Rest:
         *,
         clock: Clock,
         key: Key | None = None,
-        session: requests.Session | None = None,
         sleep: Callable[[float], None] = time.sleep,
         timeout: tuple[float, float] = TIMEOUT,
         seed: int | None = None,
@@ -122,8 +121,8 @@ class Rest:
         self._ours, self._sleep, self._timeout = clock, sleep, timeout
         self._jitter = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
         self._pacer, self._lock, self._asked_budgets = Pacer(), threading.Lock(), False
-        self._given, self._closed = session, threading.Event()
         self._idle: deque[requests.Session] = deque()
+        self._closed = threading.Event()
         for name in ("urllib3.connectionpool", "urllib3.util.retry"):
             logging.getLogger(name).addFilter(_DISCRETION)
 
@@ -315,7 +314,7 @@ class Rest:
         for secret in (self.key.id, self.key.secret) if self.key else ():
             if len(secret) >= 16:  # a shorter one is no real key, and may be part of any word
                 body = body.replace(secret.encode(), _BLACK.encode())
-        return re.sub(rb"(?<=signature=)[^&\s'\"]+", _BLACK.encode(), body)
+        return re.sub(_SIGNATURE.pattern.encode(), _BLACK.encode(), body, flags=re.IGNORECASE)
 
     # -- connections
 
@@ -326,9 +325,6 @@ class Rest:
 
         if self._closed.is_set():
             raise UsageError(f"the connection to {self._where} is closed; kit.connect() opens another")
-        if self._given is not None:
-            yield self._given
-            return
         try:
             session = self._idle.pop()
         except IndexError:
