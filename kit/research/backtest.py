@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import closing
 from decimal import Decimal
+from types import UnionType
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +29,7 @@ from kit.orders.matching import Simulator
 from kit.orders.request import Amount
 from kit.orders.rules import parse_amount
 from kit.research.report import Result, round_trips, statistics
-from kit.research.strategy import COLUMNS, Runner, Strategy
+from kit.research.strategy import COLUMNS, Runner, Strategy, made
 from kit.research.trader import DeskTrader
 from kit.store.journal import Journal
 
@@ -96,32 +98,54 @@ def backtest(
     *,
     cash: Amount = 10_000,
     fees: Fees = Fees(),  # noqa: B008 - frozen
-    spread: Decimal = SPREAD,
+    spread: Amount = SPREAD,
     instrument: Instrument | None = None,
 ) -> Result:
     """Run ``strategy`` over closed candles (the schema of ``venue.candles``) and say what became of it.
 
     ``cash`` is the quote currency to begin with. ``spread`` is a share of the price. ``instrument``
     gives tick, lot and minimums; by default those the candles' ``attrs`` carry, else 8 decimals.
-    Raises BadRange without closed candles, UsageError on candles with missing or impossible values.
+    Raises BadRange without closed candles, UsageError on candles with missing or impossible values and on
+    arguments that are none.
     """
+    made(strategy)
+    _must_be("fees", fees, Fees)
+    _must_be("instrument", instrument, Instrument | None)
+    _must_be("candles", candles, pd.DataFrame)
     bars = _Bars(candles)
     what = instrument or instrument_of(candles)
     clock = ManualClock(int(bars.times[0]))
-    gateway = BarGateway(what, fees, spread, clock)
+    gateway = BarGateway(what, fees, _spread(spread), clock)
     start = parse_amount("cash", cash)
-    journal = Journal.in_memory({what.quote: start}, fees=fees)
-    desk = Desk(
-        "backtest", "backtest", journal, gateway, clock, instruments=lambda symbol: what, picture=gateway.picture
-    )
-    trader = DeskTrader(desk, what, lambda: gateway.price, repr(strategy))
-    runner = Runner(strategy, trader)
-    runner.load(bars.times, bars.columns)
-    _walk(bars, runner, gateway, clock)
-    try:
+    with closing(Journal.in_memory({what.quote: start}, fees=fees)) as journal:
+        desk = Desk(
+            "backtest", "backtest", journal, gateway, clock, instruments=lambda symbol: what, picture=gateway.picture
+        )
+        trader = DeskTrader(desk, what, lambda: gateway.price, repr(strategy))
+        runner = Runner(strategy, trader)
+        runner.load(bars.times, bars.columns)
+        _walk(bars, runner, gateway, clock)
         return _result(strategy, candles, bars, what, desk, float(start))
-    finally:
-        journal.close()
+
+
+_WAYS = {
+    "fees": "pass kit.Fees(maker=0.001, taker=0.001), shares of what is traded",
+    "instrument": 'pass venue.instrument("BTC/USDT"), or nothing',
+    "candles": "pass a DataFrame of candles: venue.candles(…) or live.frame",
+}
+
+
+def _must_be(name: str, value: object, kind: type | UnionType) -> None:
+    if not isinstance(value, kind):
+        raise UsageError(f"{name}={value!r:.80}: {_WAYS[name]}; nothing was run")
+
+
+def _spread(value: Amount) -> Decimal:
+    """A spread as typed: a share of the price, 0 for none."""
+    share = Decimal(0) if value == 0 else parse_amount("spread", value)
+    if share >= 1:
+        raise UsageError(f"spread={value!r}: it is a share of the price; 0.0002 is 0.02 %. Nothing was run")
+    return share
 
 
 class _Bars:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kit.errors import NotYet, Refused, UsageError
+from kit.errors import NotYet, OutcomeUnknown, Refused, Unreached, UsageError
 from kit.market.candles import next_time, open_times
 from kit.market.feed import FeedState
 from kit.orders.lifecycle import OrderRecord
-from kit.research.strategy import COLUMNS, Runner, Strategy
+from kit.research.strategy import COLUMNS, Runner, Strategy, made
 from kit.research.trader import DeskTrader
 from kit.runtime import runtime
 
@@ -117,7 +117,7 @@ class Session:
             self.bars += 1
             try:
                 self._runner.decide(len(closed) - 1, next_time(last, self.live.interval))
-            except Refused as refusal:
+            except (Refused, Unreached, OutcomeUnknown) as refusal:
                 self.refusals.append((pd.Timestamp.now("UTC"), str(refusal)))
         return last
 
@@ -136,9 +136,14 @@ def run(strategy: Strategy, broker: Broker, live: Live) -> Session:
     """Let ``strategy`` trade ``live`` through ``broker``, in the background, from the next closed bar on.
 
     Running the cell again replaces the session of the same strategy, instrument and account. An order that is refused
-    (a stale picture, a risk check) is kept in ``refusals`` and the session goes on; any other
-    error ends it and shows in its repr.
+    (a stale picture, a risk check) or a cancel that did not get through is kept in ``refusals`` and the session goes
+    on; any other error ends it and shows in its repr. UsageError for what is no strategy, account or live frame.
     """
+    made(strategy)
+    for name, given, wanted in (("broker", broker, "desk"), ("live", live, "closed_since")):
+        if not hasattr(given, wanted):
+            way = "kit.paper(venue)" if name == "broker" else 'venue.live("BTC/USDT", "1m")'
+            raise UsageError(f"{name}={given!r:.80}: pass {way}; nothing was started")
     session = Session(strategy, broker, live)
     runtime.replace(session.name, session)
     return session.start()

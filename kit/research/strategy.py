@@ -237,9 +237,13 @@ class Strategy:
 
     def target(self, share: float) -> OrderRecord | None:
         """Hold ``share`` (0 to 1) of equity in the instrument; an order only when the share changes."""
-        if not 0 <= share <= 1:
+        try:
+            wanted = float(share)
+        except (TypeError, ValueError):
+            wanted = float("nan")
+        if not 0 <= wanted <= 1:
             raise UsageError(f"target({share!r}): a share of equity is between 0 and 1 on a spot account")
-        return self._trader.target(share, self._state.time)
+        return self._trader.target(wanted, self._state.time)
 
     def buy(
         self,
@@ -289,6 +293,15 @@ class Strategy:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
+
+
+def made(strategy: object) -> Strategy:
+    """``strategy`` if it is one; UsageError says how to make one of a class."""
+    if isinstance(strategy, Strategy):
+        return strategy
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        raise UsageError(f"{strategy.__name__} is a class: make one of it, with its parameters: {strategy.__name__}()")
+    raise UsageError(f"{strategy!r} is no strategy: derive a class from kit.Strategy and make one of it")
 
 
 class Runner:

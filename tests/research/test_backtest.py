@@ -123,6 +123,30 @@ def test_candles_that_can_not_be_are_refused_by_name() -> None:
         backtest(BuyOnce(), bars([100, 101])[["open", "high", "low"]])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"strategy": BuyOnce}, r"BuyOnce is a class.*BuyOnce\(\)"),
+        ({"strategy": None}, "None is no strategy: derive a class from kit.Strategy"),
+        ({"candles": None}, "candles=None: pass a DataFrame"),
+        ({"fees": 0.001}, r"fees=0\.001: pass kit\.Fees"),
+        ({"spread": -1}, "spread=-1 must be above 0"),
+        ({"spread": "x"}, "spread='x' is not a number"),
+        ({"spread": 20}, r"spread=20: it is a share of the price; 0\.0002 is 0\.02 %"),
+        ({"instrument": "BTC/USDT"}, "instrument='BTC/USDT': pass venue.instrument"),
+        ({"cash": 0}, "cash=0 must be above 0"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_told_what_they_should_be(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        backtest(**{"strategy": BuyOnce(), "candles": bars([100.0] * 5)} | arguments)  # type: ignore[arg-type]  # that is the test
+
+
+def test_a_spread_may_be_typed_as_a_float() -> None:
+    exact = backtest(BuyOnce(), bars([100.0] * 5), spread=Decimal("0.001"))
+    assert backtest(BuyOnce(), bars([100.0] * 5), spread=0.001).stats.equals(exact.stats)
+
+
 def test_candles_without_attrs_are_read_by_their_index() -> None:
     candles = bars([100.0, 101, 102, 103], interval="5m")
     candles.attrs = {}

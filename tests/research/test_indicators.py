@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.errors import UsageError
 from kit.research import indicators
 
 Indicator = Callable[[npt.ArrayLike, int], npt.NDArray[np.float64]]
@@ -22,6 +23,13 @@ ONE_SERIES: list[Indicator] = [
     indicators.highest,
     indicators.lowest,
 ]
+
+
+@pytest.mark.parametrize("function", ONE_SERIES)
+@pytest.mark.parametrize("n", [0, -5, 2.5, "3", True, None])
+def test_a_window_that_can_not_be_is_refused(function: Indicator, n: int) -> None:
+    with pytest.raises(UsageError, match="whole number of bars"):
+        function([1.0, 2.0, 3.0], n)
 
 
 def test_known_values() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import kit
+from kit.errors import UsageError
 from kit.net.live import Live
 from kit.runtime import runtime
 
@@ -113,6 +114,17 @@ def test_a_refused_order_is_kept_with_its_reason_and_the_session_goes_on(broker:
     assert len(session.refusals) >= 2
     assert "USDT" in session.refusals[0][1]
     assert broker.orders.empty
+
+
+def test_what_can_not_be_run_is_told_what_to_pass(broker: kit.Broker, live: Live, sandbox_venue: kit.Venue) -> None:
+    wrong = [
+        ((Flip, broker, live), r"Flip is a class.*Flip\(\)"),
+        ((Flip(), live, broker), r"broker=<live.*kit\.paper"),
+        ((Flip(), broker, sandbox_venue), r"live=<venue.*venue\.live"),
+    ]
+    for arguments, said in wrong:
+        with pytest.raises(UsageError, match=said):
+            kit.run(*arguments)  # type: ignore[arg-type]  # that is the test
 
 
 def test_a_session_whose_live_frame_is_closed_ends_and_says_so(broker: kit.Broker, sandbox_venue: kit.Venue) -> None:
