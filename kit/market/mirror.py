@@ -109,6 +109,8 @@ class Mirror:
         self._proven = False
         self._probed = 0
         self._quote_id = 0
+        self._behind: tuple[int, int] | None = None
+        """An update that a quote told of and the book has not reached, and since when (µs)."""
         self._lost: tuple[int, str] | None = None
         self._held_candles: deque[Candle] = deque(maxlen=HELD)
         self._held_trades: deque[Trade] = deque(maxlen=HELD)
@@ -158,6 +160,9 @@ class Mirror:
             return
         self._notice_silence(now)
         patience = self.feed.stale_after // 2
+        if self._behind is not None and now - self._behind[1] > patience and self.book.synced:
+            self.book.desync()
+            self._miss(Need.BOOK, None, now, "the book stands still while the quotes move on")
         if not self._due and min(self.feed.silence(now), now - self._probed) >= patience:
             self._probed = now
             self._due[Need.PROBE] = Due(now)
@@ -173,7 +178,7 @@ class Mirror:
         """Ask for everything: something may have been missed."""
         self._epoch += 1
         self._mute = self._proven = False
-        self._quote_id, self._probed = 0, now
+        self._quote_id, self._probed, self._behind = 0, now, None
         self._held_candles.clear()
         self._held_trades.clear()
         self._due = {
@@ -228,12 +233,16 @@ class Mirror:
         if quote.update_id >= self._quote_id:
             self.quote, self._quote_id = quote, quote.update_id
             self._due.pop(Need.QUOTE, None)
+            if self._behind is None and self.book.synced and quote.update_id > self.book.last_id:
+                self._behind = quote.update_id, now
 
     def _delta(self, delta: BookDelta, now: int) -> None:
         try:
             self.book.apply(delta)
         except SequenceGap as gap:
             self._miss(Need.BOOK, None, now, str(gap))
+        if self._behind is not None and delta.last_id >= self._behind[0]:
+            self._behind = None
 
     def _miss(self, need: Need, start: int | None, now: int, reason: str) -> None:
         self._due[need] = Due(now, start)
@@ -322,6 +331,7 @@ class Mirror:
         return False
 
     def _read_book(self, ask: Ask, snapshot: BookSnapshot, now: int) -> bool:
+        self._behind = None
         try:
             self.book.load(snapshot)
         except SequenceGap as gap:
@@ -348,10 +358,10 @@ class Mirror:
             return
         if any(need is not Need.PROBE for need in self._due):
             return
-        self._move(FeedEvent.SYNCED, "")
-        if self._lost is not None:
+        if self._lost is not None:  # first, for whoever reads LIVE in another thread reads the gaps next
             self.gaps = (*self.gaps[1 - GAPS :], Gap(self._lost[0], now, self._lost[1]))
             self._lost = None
+        self._move(FeedEvent.SYNCED, "")
 
     def _lose(self, event: FeedEvent, reason: str) -> None:
         """Quotes and depth are lost from the last data on, until it is LIVE again."""

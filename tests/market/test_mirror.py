@@ -17,7 +17,7 @@ from kit.clock import MINUTE, SECOND
 from kit.errors import BookUnsynced
 from kit.market import mirror as mirror_module
 from kit.market.candles import FLOATS, no_columns, open_times
-from kit.market.feed import FeedState
+from kit.market.feed import Feed, FeedEvent, FeedState
 from kit.market.mirror import Ask, Mirror, Need
 from kit.model import BookDelta, BookSnapshot, Candle, Quote, Side, Trade
 from kit.venues.binance import BINANCE
@@ -268,6 +268,22 @@ def test_the_bar_that_closed_during_a_drop_is_the_venues_bar() -> None:
     assert 123.0 in set(scene.mirror.candles.snapshot(ATTRS)["high"])
 
 
+def test_whoever_sees_it_live_again_sees_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers are in other threads: one may look right after the state has changed."""
+    scene, advance, seen = Scene().live(), Feed.advance, []
+
+    def watched(feed: Feed, event: FeedEvent) -> FeedState:
+        state = advance(feed, event)
+        seen.append((state, len(scene.mirror.gaps)))
+        return state
+
+    monkeypatch.setattr(Feed, "advance", watched)
+    scene.mirror.down("cut")
+    scene.up().answer()
+    scene.tell([scene.venue.quote()])
+    assert seen[-1] == (FeedState.LIVE, 1)
+
+
 def test_a_second_drop_during_the_recovery_loses_nothing_and_is_one_gap() -> None:
     scene = Scene().live()
     scene.mirror.down("first cut")
@@ -476,6 +492,26 @@ def test_a_venue_whose_update_ids_begin_again_is_followed_after_a_reconnect() ->
     scene.up().answer()
     scene.tell(scene.venue.level(1, 99.7, 1.0))
     scene.check()
+
+
+def test_a_book_that_stands_still_while_quotes_move_on_is_not_shown() -> None:
+    """One stream of a connection may fall silent alone: the others keep the age young."""
+    scene = Scene().live()
+    for n in range(100):
+        scene.after(0.1)
+        events = scene.venue.level(1, 99.0, 1.0 + n % 7)
+        scene.tell([event for event in events if not isinstance(event, BookDelta)])
+        scene.mirror.tick(scene.now)
+        if scene.state() is not FeedState.LIVE:
+            break
+    assert 5 < (scene.now - START) / SECOND < 6
+    assert "stands still" in scene.mirror.reason
+    with pytest.raises(BookUnsynced):
+        scene.mirror.book.best()
+    assert list(scene.mirror._due) == [Need.BOOK]
+    scene.answer()
+    assert scene.state() is FeedState.LIVE
+    assert scene.mirror.book.bids(99) == sorted(scene.venue.levels[1].items(), reverse=True)
 
 
 def test_a_closed_mirror_asks_for_nothing_and_takes_nothing() -> None:

@@ -61,6 +61,7 @@ def live(tiny: Tiny, opened: Open, eventually: Eventually) -> Live:
     eventually(lambda: live._mirror.asks(0) == [] and len(live.frame) == 6)
     tiny.level("b", "99.00", "3.0")
     assert live.ready(10)
+    eventually(lambda: len(tiny.asked) == 4)  # the question that a frame has answered already is still on its way
     return live
 
 
