@@ -114,12 +114,14 @@ class Broker:
 
         Raises UnknownName, OutcomeUnknown when the venue did not answer, Unreached when it took no effect.
         """
+        self._refuse_closed()
         found = self.order(order)
         self.desk.cancel(found.id)
         return found
 
     def cancel_all(self, symbol: str | None = None) -> list[Order]:
         """Cancel every open order, or those of one instrument; what became of each: one may be open still."""
+        self._refuse_closed()
         wanted = None if symbol is None else self._markets.instrument(symbol).symbol
         open_orders = [r for r in self.desk.open_orders if wanted in (None, r.request.symbol)]
         for record in open_orders:
@@ -133,8 +135,10 @@ class Broker:
 
         Cancel, then place what is left of the total: never more, whatever filled meanwhile. When the order is over
         before the cancel arrives nothing is placed, and the note of the order returned says so. What was amended
-        before is amended further; the same amendment again changes nothing.
+        before is amended further; the same amendment again changes nothing. An amendment that could not be placed
+        (``buy`` says why) raises, and the order stands.
         """
+        self._refuse_closed()
         chain = self._chain(self.order(order).id)
         latest, before = chain[-1], sum((record.filled for record in chain[:-1]), Decimal(0))
         total = before + latest.request.qty if qty is None else parse_amount("qty", qty)
@@ -149,18 +153,20 @@ class Broker:
 
     def order(self, order: Order | str) -> Order:
         """The order of that id; UnknownName when the account has none."""
-        return self._order(self.desk.order(order.id if isinstance(order, Order) else order))
+        return self._order(self.desk.order(_id(order)))
 
     def halt(self, reason: str = "by hand") -> list[Order]:
         """The kill switch: no order leaves this account any more, and the open ones are cancelled; those.
 
         The flag is in the journal, so it holds for every process and after a restart, until ``resume``.
         """
+        self._refuse_closed()
         self.desk.journal.halt(reason)
         return self.cancel_all()
 
     def resume(self) -> None:
         """Let orders leave again."""
+        self._refuse_closed()
         self.desk.journal.resume()
 
     @property
@@ -173,6 +179,7 @@ class Broker:
 
         Raises Unreached when the venue can't be asked: nothing is changed then.
         """
+        self._refuse_closed()
         differences = reconcile(self.desk)
         rows = [(d.kind, d.name, d.ours, d.venue, d.verdict) for d in differences]
         return frames.frame(frames.DIFFERENCES, rows, self._attrs)
@@ -256,13 +263,21 @@ class Broker:
         tif: TimeInForce | str,
         post_only: bool,
     ) -> OrderRequest:
+        self._refuse_closed()
+        try:
+            ours = self._markets.instrument(symbol).symbol
+            request = requested(ours, side, qty, price=price, stop=stop, tif=str(tif).lower(), post_only=post_only)
+            return request if kind is None else msgspec.structs.replace(request, type=_order_type(kind))
+        except UnknownName as error:
+            error.args = (f"{error}; nothing was sent",)
+            raise
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise UsageError(
-                f"this broker of account {self.account!r} is closed; kit.{self.terms.kind}(…) opens it again"
+                f"this broker of account {self.account!r} is closed: nothing was sent; "
+                f"kit.{self.terms.kind}(…) opens it again"
             )
-        ours = self._markets.instrument(symbol).symbol
-        request = requested(ours, side, qty, price=price, stop=stop, tif=str(tif).lower(), post_only=post_only)
-        return request if kind is None else msgspec.structs.replace(request, type=_order_type(kind))
 
     def _place(self, request: OrderRequest, key: str | None, *, again: bool) -> Order:
         intent = self._intent(key, request, again=again)
@@ -281,6 +296,8 @@ class Broker:
     def _intent(self, key: object, request: OrderRequest, *, again: bool) -> Intent:
         if key is not None and not (isinstance(key, str) and key):
             raise UsageError(f"key={key!r}: a key is a text that names what is meant; nothing was sent")
+        if again not in (True, False):
+            raise UsageError(f"again={again!r}: True places one more of the same, False does not; nothing was sent")
         subject = f"{request.side} {request.symbol}"
         intent = Intent.keyed(str(key)) if key else (runtime.cell_intent(subject) or Intent.once())
         if not again:
@@ -290,7 +307,7 @@ class Broker:
     def _replace(self, record: OrderRecord, total: Decimal, price: Decimal | None) -> Order:
         """Cancel ``record`` and place what is left of ``total``, if the cancel won the race."""
         if total > record.filled:
-            self.desk.vet(_amended(record, total - record.filled, price))
+            self.desk.vet(_amended(record, total - record.filled, price), replaces=record.client_id)
         self.desk.cancel(record.client_id)
         left = total - record.filled
         if record.status is not OrderStatus.CANCELED:
@@ -368,6 +385,15 @@ class Broker:
         worth, cash, _ = self._worth(self._prices() | {report.fill.symbol: report.fill.price})
         with suppress(JournalUnwritable):  # a missing point on a curve stops no fill
             self.desk.journal.mark(Mark(report.fill.time, worth, cash))
+
+
+def _id(order: object) -> str:
+    """The id of what a caller calls an order."""
+    if isinstance(order, Order):
+        return order.id
+    if isinstance(order, str):
+        return order
+    raise UsageError(f"{order!r:.60} is neither an order nor the id of one; nothing was sent")
 
 
 def _amended(record: OrderRecord, qty: Decimal, price: Decimal | None) -> OrderRequest:

@@ -202,7 +202,7 @@ class Desk:
         try:
             return self.records[client_id]
         except KeyError:
-            raise UnknownName("order", client_id, self.records) from None
+            raise UnknownName("order", client_id, self.records, "(broker.orders lists this account's)") from None
 
     def client_id(self, intent: Intent) -> str:
         """The client order id of an intent in this session of the account."""
@@ -220,9 +220,12 @@ class Desk:
     # -- may it leave?
 
     @exactly
-    def vet(self, request: OrderRequest) -> None:
-        """Raise BadOrder, Halted or StalePicture if the order could not leave now, whatever it costs."""
-        self._vet(self._instruments(request.symbol), request, self._picture(request.symbol))
+    def vet(self, request: OrderRequest, *, replaces: str) -> None:
+        """Raise BadOrder, Halted, StalePicture or RiskRefused if the order could not leave now in place of another."""
+        instrument, picture = self._instruments(request.symbol), self._picture(request.symbol)
+        self._vet(instrument, request, picture)
+        with self.changed:
+            self._refuse_risk(instrument, request, picture, replaces)
 
     def _vet(self, instrument: Instrument, request: OrderRequest, picture: Picture) -> None:
         violation = rules.check(instrument, request, reference_price(instrument, request.side, picture.quote))
@@ -252,17 +255,22 @@ class Desk:
             f"{_WAY_ON.get(picture.state, _WAIT)}"
         )
 
-    def _refuse_risk(self, instrument: Instrument, request: OrderRequest, picture: Picture) -> None:
+    def _refuse_risk(self, instrument: Instrument, request: OrderRequest, picture: Picture, replaces: str = "") -> None:
         reference = reference_price(instrument, request.side, picture.quote)
-        objection = risk.first_objection(self._context(instrument, request, reference))
+        objection = risk.first_objection(self._context(instrument, request, reference, replaces))
         if objection is not None:
             raise RiskRefused(f"{describe(request)} was not sent: {objection}")
 
-    def _context(self, instrument: Instrument, request: OrderRequest, reference: Decimal | None) -> risk.Context:
-        open_here = [record for record in self._working.values() if record.request.symbol == instrument.symbol]
-        buys = (record.remaining for record in open_here if record.request.side is Side.BUY)
+    def _context(
+        self, instrument: Instrument, request: OrderRequest, reference: Decimal | None, replaces: str
+    ) -> risk.Context:
+        """What the risk checks look at, as if the order ``replaces`` were gone already."""
+        working = [record for record in self._working.values() if record.client_id != replaces]
+        open_here = [record for record in working if record.request.symbol == instrument.symbol]
+        buys = sum((record.remaining for record in open_here if record.request.side is Side.BUY), Decimal(0))
+        freed = self.account.reserved(replaces)
         return risk.Context(
-            instrument, request, self.account, reference, self.limits, len(open_here), sum(buys, Decimal(0))
+            instrument, request, self.account, reference, self.limits, len(open_here), buys, freed=freed
         )
 
     # -- what the venue says

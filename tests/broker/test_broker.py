@@ -20,6 +20,7 @@ from kit.errors import BadOrder, Halted, IntentExpired, NotYet, RiskRefused, Sta
 from kit.market.feed import FeedState
 from kit.model import Instrument, OrderStatus, OrderType, Quote, Side
 from kit.orders.ids import Intent
+from kit.orders.lifecycle import OrderRecord
 from kit.runtime import runtime
 
 World = Any  # the fixture of conftest.py
@@ -257,10 +258,37 @@ def test_an_amendment_that_could_not_be_placed_cancels_nothing(broker: Broker, w
     assert market.id == order.id
 
 
-def test_an_amendment_refused_after_the_cancel_says_what_stands(broker: Broker) -> None:
-    order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
-    with pytest.raises(RiskRefused) as refused:
+def test_an_amendment_that_can_not_be_paid_for_cancels_nothing(broker: Broker) -> None:
+    order = broker.buy("BTC/USDT", 5, price=95, key="a")
+    with pytest.raises(RiskRefused, match=r"buy 50.*was not sent: it needs 4750 USDT and 1000 is free"):
         broker.amend(order, qty=50)
+    with pytest.raises(RiskRefused, match="through the market"):
+        broker.amend(order, price=150)
+    assert order.status is OrderStatus.OPEN
+    assert len(broker.orders) == 1
+
+
+def test_an_amendment_may_spend_what_the_order_it_replaces_has_locked(broker: Broker) -> None:
+    order = broker.buy("BTC/USDT", 8, price=95, key="a")
+    assert broker.cash == 240
+    assert broker.amend(order, qty=10).status is OrderStatus.OPEN
+    assert broker.cash == 50
+
+
+def test_an_amendment_refused_after_the_cancel_says_what_stands(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
+    cancel = broker.desk.cancel
+
+    def then_halted(client_id: str) -> OrderRecord:
+        record = cancel(client_id)
+        broker.desk.journal.halt("from another process")
+        return record
+
+    monkeypatch.setattr(broker.desk, "cancel", then_halted)
+    with pytest.raises(Halted) as refused:
+        broker.amend(order, qty=0.4)
     assert "is cancelled; nothing stands in its place" in refused.value.__notes__[0]
 
 
@@ -408,8 +436,36 @@ def test_a_closed_broker_still_shows_and_no_longer_sends(broker: Broker) -> None
     broker.close()
     assert len(broker.orders) == 1
     assert repr(broker).endswith("closed>")
-    with pytest.raises(UsageError, match=r"closed; kit\.paper"):
-        broker.buy("BTC/USDT", 0.5, key="b")
+    acts: list[Callable[[], object]] = [
+        lambda: broker.buy("BTC/USDT", 0.5, key="b"),
+        lambda: broker.cancel(broker.orders["id"].iloc[0]),
+        lambda: broker.amend(broker.orders["id"].iloc[0], qty=1),
+        broker.cancel_all,
+        broker.halt,
+        broker.resume,
+        broker.reconcile,
+    ]
+    for act in acts:
+        with pytest.raises(UsageError, match=r"closed: nothing was sent; kit\.paper"):
+            act()
+
+
+@pytest.mark.parametrize("called", [None, 5, ["an id"], pd.Series(["an id"])])
+def test_what_is_no_order_is_told_so(broker: Broker, called: Any) -> None:
+    for verb in (broker.order, broker.cancel, broker.amend):
+        with pytest.raises(UsageError, match="neither an order nor the id of one"):
+            verb(called)
+
+
+def test_a_mistyped_name_is_told_the_nearest_and_that_nothing_was_sent(broker: Broker) -> None:
+    mistyped: list[dict[str, Any]] = [{"symbol": "BTC/USD"}, {"tif": "gtd"}, {"type": "markt"}]
+    for wrong in mistyped:
+        order: dict[str, Any] = {"symbol": "BTC/USDT", "qty": 0.5, **wrong}
+        with pytest.raises(UnknownName, match=r"did you mean .*; nothing was sent"):
+            broker.buy(**order)
+    with pytest.raises(UsageError, match=r"again='no'.*nothing was sent"):
+        broker.buy("BTC/USDT", 0.5, again="no")  # type: ignore[arg-type]  # that is the test
+    assert broker.orders.empty
 
 
 def test_an_order_is_of_its_account(broker: Broker) -> None:
