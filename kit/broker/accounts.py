@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
+from numbers import Real
 from pathlib import Path, PurePosixPath
+from types import UnionType
 from typing import TYPE_CHECKING
 
 from kit.broker.broker import Broker
@@ -37,6 +39,7 @@ QUOTE = "USDT"
 CASH = Decimal(10_000)
 FIRST_SESSION = "default"
 LONGEST_NAME = 80
+LONGEST_LATENCY = 60
 OPENING = 5.0
 """Seconds an order waits for the live frame that it had to open."""
 
@@ -94,6 +97,25 @@ class _Wish:
         """What a running broker must have been opened with to be the one that is wanted."""
         return (self.venue, self.limits, self.latency, self.seed)
 
+    def __post_init__(self) -> None:
+        """Refuse what is of the wrong kind before it is written down, where it could not be read again."""
+        for name, (kind, meaning) in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or value == "" or (isinstance(value, bool) and kind is not bool):
+                raise UsageError(f"{name}={value!r:.80}: {meaning}; nothing was opened")
+        if not 0 <= self.latency <= LONGEST_LATENCY:
+            raise UsageError(f"latency={self.latency!r}: {_KINDS['latency'][1]}; nothing was opened")
+
+
+_KINDS: Mapping[str, tuple[type | UnionType, str]] = {
+    "limits": (Limits, "limits are kit.Limits(…)"),
+    "latency": (Real, f"seconds each way, from 0 to {LONGEST_LATENCY}"),
+    "seed": (int, "a seed is a whole number"),
+    "fees": (Fees | None, "fees are kit.Fees(maker=0.001, taker=0.001), shares of what is traded"),
+    "session": (str | None, "a session is a label, in text"),
+    "reset": (bool, "True puts the account's journal aside and begins anew"),
+}
+
 
 def paper(
     venue: Venue,
@@ -118,13 +140,12 @@ def paper(
 
     Raises AccountBusy when another process owns the account, StoreError when its file can't be used.
     """
-    if not 0 <= latency <= 60:
-        raise UsageError(f"latency={latency!r}: seconds each way, from 0 to 60")
+    _refuse_no_venue("paper", venue)
     wish = _Wish(
         kind="paper",
-        name=_checked_name(account) if account else _notebook_name() or "paper",
+        name=(_notebook_name() or "paper") if account is None else _checked_name(account),
         venue=venue,
-        limits=limits or Limits(),
+        limits=Limits() if limits is None else limits,
         latency=latency,
         seed=seed,
         cash=None if cash is None else _amounts(cash),
@@ -145,6 +166,7 @@ def live(
 
     Raises LiveForbidden for any other host, MissingKey without a key (it says how to give one), AccountBusy.
     """
+    _refuse_no_venue("live", venue)
     forbid_real_money(venue.hosts, venue.codec)
     environment = venue.environment.lower()
     if venue.rest.key is None:
@@ -152,8 +174,8 @@ def live(
             f"a live account at {venue.name} {environment} needs an API key; nothing was opened: "
             f"{keys.advice(venue.name, environment)}"
         )
-    name = _checked_name(account) if account else f"{_notebook_name()}-{environment}".strip("-")
-    wish = _Wish("live", name, venue, limits or Limits(), session=session)
+    name = f"{_notebook_name()}-{environment}".strip("-") if account is None else _checked_name(account)
+    wish = _Wish("live", name, venue, Limits() if limits is None else limits, session=session)
     return _opened(wish, _live_terms, _live_broker)
 
 
@@ -292,11 +314,22 @@ def _amounts(cash: Cash) -> dict[str, Decimal]:
     given = cash if isinstance(cash, Mapping) else {QUOTE: cash}
     if not given:
         raise UsageError("cash={} opens an account that can't do anything: give an amount, or {asset: amount}")
-    return {asset.upper(): parse_amount(f"cash of {asset}", amount) for asset, amount in given.items()}
+    return {_asset(name): parse_amount(f"cash of {name}", amount) for name, amount in given.items()}
 
 
-def _checked_name(account: str) -> str:
-    if _NOT_IN_NAMES.search(account) or len(account) > LONGEST_NAME:
+def _asset(name: object) -> str:
+    if isinstance(name, str) and name.strip():
+        return name.strip().upper()
+    raise UsageError(f"cash of {name!r}: an asset is named in letters, such as USDT; nothing was opened")
+
+
+def _refuse_no_venue(verb: str, venue: object) -> None:
+    if not all(hasattr(venue, part) for part in ("rest", "codec", "live")):
+        raise UsageError(f"kit.{verb}({venue!r:.60}): a venue is what kit.connect() gives; nothing was opened")
+
+
+def _checked_name(account: object) -> str:
+    if not (isinstance(account, str) and account) or _NOT_IN_NAMES.search(account) or len(account) > LONGEST_NAME:
         raise UsageError(
             f"account={account!r}: an account's name is up to {LONGEST_NAME} letters, digits, - and _ (it names a file)"
         )

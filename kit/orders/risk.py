@@ -12,12 +12,15 @@ from decimal import Decimal
 
 from kit.model import ZERO, Instrument, OrderRequest, OrderType, Side
 from kit.orders.account import MARKET_HEADROOM, Account, reservation
-from kit.orders.rules import plain
+from kit.orders.rules import parse_amount, plain
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an account allows itself; None: not limited. Amounts in the instrument's quote."""
+    """What an account allows itself; None: not limited. Amounts in the instrument's quote, typed as in an order.
+
+    Raises BadOrder for what is no amount.
+    """
 
     order_notional: Decimal | None = None
     """Largest worth of one order."""
@@ -29,6 +32,12 @@ class Limits:
     """Most orders open at once in one instrument (Binance Spot's MAX_NUM_ORDERS is 200)."""
     headroom: Decimal = MARKET_HEADROOM
     """How far above the reference a market buy must be affordable."""
+
+    def __post_init__(self) -> None:
+        for name in ("order_notional", "position_notional", "collar", "headroom"):
+            typed = getattr(self, name)
+            if typed:
+                object.__setattr__(self, name, parse_amount(name, typed))
 
 
 @dataclass(frozen=True)

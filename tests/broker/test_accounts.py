@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,44 @@ def test_money_and_latency_must_make_sense(sandbox_venue: Venue) -> None:
         with pytest.raises(UsageError, match="seconds each way"):
             kit.paper(sandbox_venue, latency=latency)
     assert not path_of("paper").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"fees": 0.001}, r"fees=0\.001: fees are kit\.Fees"),
+        ({"limits": 5}, r"limits=5: limits are kit\.Limits"),
+        ({"latency": "fast"}, "latency='fast': seconds each way"),
+        ({"seed": 1.5}, r"seed=1\.5: a seed is a whole number"),
+        ({"seed": True}, "seed=True: a seed is a whole number"),
+        ({"session": 5}, "session=5: a session is a label"),
+        ({"session": ""}, "session='': a session is a label"),
+        ({"reset": "yes"}, "reset='yes': True puts"),
+        ({"account": 5}, "account=5: an account's name"),
+        ({"account": ""}, "account='': an account's name"),
+        ({"cash": {5: 1}}, "cash of 5: an asset is named"),
+        ({"cash": {" ": 1}}, "cash of ' ': an asset is named"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written_down(
+    sandbox_venue: Venue, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        kit.paper(sandbox_venue, **arguments)
+    assert not path_of("paper").exists()
+
+
+@pytest.mark.parametrize("given", [None, "sandbox", 5])
+def test_what_is_no_venue_opens_no_account(given: Any) -> None:
+    for opening in (kit.paper, kit.live):
+        with pytest.raises(UsageError, match=r"kit\.connect\(\) gives; nothing was opened"):
+            opening(given)
+
+
+def test_fees_typed_as_floats_are_the_same_fees_when_the_account_is_opened_again(sandbox_venue: Venue) -> None:
+    fees = Fees(0.001, 0.0005)  # type: ignore[arg-type]  # that is the test
+    kit.paper(sandbox_venue, fees=fees).close()
+    assert kit.paper(sandbox_venue, fees=fees).terms.fees == Fees(Decimal("0.001"), Decimal("0.0005"))
 
 
 def test_a_session_is_a_label_that_only_the_user_changes(sandbox_venue: Venue) -> None:

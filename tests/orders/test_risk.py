@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.errors import BadOrder
 from kit.model import Instrument, OrderRequest, OrderType, Side
 from kit.orders.account import Account, reservation
 from kit.orders.risk import CHECKS, Context, Limits, balance, first_objection
@@ -58,6 +59,14 @@ def test_a_market_buy_must_be_affordable_above_the_market(calm: Context) -> None
 def test_a_sell_needs_its_base(calm: Context) -> None:
     said = first_objection(replace(calm, request=sell("3")))
     assert said == "it needs 3 BTC and 2 is free; sell at most 2, or free some by cancelling an order"
+
+
+def test_limits_may_be_typed_as_floats(calm: Context) -> None:
+    typed = Limits(order_notional=50, collar=0.05, headroom=0.02)  # type: ignore[arg-type]  # that is the test
+    assert typed == Limits(order_notional=D(50), collar=D("0.05"), headroom=D("0.02"))
+    assert first_objection(replace(calm, limits=typed, request=buy(price="106"))) is not None
+    with pytest.raises(BadOrder, match="collar=-1 must be above 0"):
+        Limits(collar=D(-1))
 
 
 def test_who_holds_nothing_is_not_told_to_sell_at_most_0(btc: Instrument) -> None:
