@@ -6,7 +6,10 @@ All times inside the kit are integers: microseconds since the Unix epoch, UTC.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 SECOND = 1_000_000
@@ -24,23 +27,30 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """The machine's clock, advancing monotonically: a step of the system clock never turns time back.
+    """The machine's clock as it was at the start, running on evenly: no step of the system clock shows in it.
 
-    A step forward is followed: the monotonic clock stands still while a laptop sleeps.
+    The time a machine sleeps counts. How far it is from a venue's clock is measured (``VenueClock``).
     """
 
-    LEAP = 500_000_000
-    """How far (ns) the system clock must be ahead before it is followed; less is left to the venue's offset."""
-
     def __init__(self) -> None:
-        self._offset = time.time_ns() - time.monotonic_ns()
+        self._start = time.time_ns() - elapsed()
 
     def now(self) -> int:
-        ours, system = time.monotonic_ns() + self._offset, time.time_ns()
-        if system - ours > self.LEAP:
-            self._offset += system - ours
-            ours = system
-        return ours // 1_000
+        return (self._start + elapsed()) // 1_000
+
+
+def _counter() -> Callable[[], int]:
+    """ns on a clock that is never set and that runs on while the machine sleeps."""
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # Linux, macOS: there monotonic_ns stands still in sleep
+        if hasattr(time, name):
+            read = partial(time.clock_gettime_ns, getattr(time, name))
+            with suppress(OSError):  # a sandboxed kernel may not have it
+                read()
+                return read
+    return time.monotonic_ns  # Windows: it counts sleep
+
+
+elapsed = _counter()
 
 
 @dataclass
