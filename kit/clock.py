@@ -95,9 +95,27 @@ class Offset:
 class VenueClock:
     """A venue's time, told by our clock and the last measured offset; our own until one was measured."""
 
+    GOOD_FOR = 10 * MINUTE
+    """µs after which a measurement is too old for orders: quartz may lose a second in half a day."""
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.offset: Offset | None = None
+        self._offset: Offset | None = None
+        self._measured = 0
+
+    @property
+    def offset(self) -> Offset | None:
+        """What was measured last, None before."""
+        return self._offset
+
+    @offset.setter
+    def offset(self, offset: Offset) -> None:
+        self._offset, self._measured = offset, self._clock.now()
+
+    @property
+    def certain(self) -> bool:
+        """True while the last measurement is good enough to trade by."""
+        return self._offset is not None and self._clock.now() - self._measured < self.GOOD_FOR
 
     def now(self) -> int:
-        return self._clock.now() + (self.offset.offset if self.offset else 0)
+        return self._clock.now() + (self._offset.offset if self._offset else 0)

@@ -53,3 +53,14 @@ def test_a_venues_clock_is_ours_plus_the_offset() -> None:
     assert clock.now() == 1_000
     clock.offset = Offset(250, 10)
     assert clock.now() == 1_250
+
+
+def test_a_venues_clock_is_certain_for_a_while_after_it_was_measured() -> None:
+    ours = ManualClock(1_000)
+    clock = VenueClock(ours)
+    certain = [clock.certain]
+    clock.offset = Offset(250, 10)
+    for pause in (0, VenueClock.GOOD_FOR - 1, 1):
+        ours.advance(pause)
+        certain.append(clock.certain)
+    assert certain == [False, True, True, False]

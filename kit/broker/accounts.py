@@ -65,7 +65,8 @@ class Markets:
         return live
 
     def picture(self, symbol: str) -> Picture:
-        """The picture now; one that is only beginning gets a few seconds to become LIVE."""
+        """The picture now, by a clock that is certain; one that is only beginning gets a few seconds to become LIVE."""
+        _measured_clock(self._venue)
         live = self.live(symbol)
         if live.state in (FeedState.IDLE, FeedState.CONNECTING, FeedState.SYNCING):
             live.ready(OPENING)
@@ -304,7 +305,7 @@ def _told(value: object) -> str:
 
 def _measured_clock(venue: Venue) -> VenueClock:
     """The venue's clock: fills and trades are compared in its time."""
-    if venue.rest.clock.offset is None:
+    if not venue.rest.clock.certain:
         venue.rest.sync()
     return venue.rest.clock
 

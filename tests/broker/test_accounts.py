@@ -15,7 +15,7 @@ import pytest
 
 import kit
 from kit.broker.accounts import path_of
-from kit.clock import WallClock
+from kit.clock import SECOND, Offset, VenueClock, WallClock
 from kit.errors import (
     AccountBusy,
     AccountMismatch,
@@ -164,6 +164,18 @@ def test_a_session_is_a_label_that_only_the_user_changes(sandbox_venue: Venue) -
     assert broker.session == "tuesday"
     broker.close()
     assert kit.paper(sandbox_venue).session == "tuesday"
+
+
+def test_an_order_leaves_by_a_clock_that_was_measured_lately(
+    sandbox_venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, clock = kit.paper(sandbox_venue), sandbox_venue.rest.clock
+    broker.buy("BTC/USDT", 0.01, key="a")
+    clock.offset = Offset(-3600 * SECOND, 0)
+    monkeypatch.setattr(VenueClock, "GOOD_FOR", 0)
+    broker.buy("BTC/USDT", 0.01, key="b")
+    assert clock.offset is not None
+    assert abs(clock.offset.offset) < SECOND
 
 
 def test_another_process_owns_the_account(sandbox_venue: Venue) -> None:
