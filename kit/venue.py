@@ -138,8 +138,7 @@ class Venue:
         first, last = _range(start, end, limit)
         instrument = self.instrument(symbol)
         now = self._history.now(last)
-        if first is not None and first > now:
-            raise BadRange(f"start={start!s} lies in the future: the venue's clock says {bars.iso(now)}")
+        _refuse_future(start, first, now)
         until = now if last is None else min(last, now)
         most = limit or (NEWEST if first is None else bars.bar_count(first, until, interval))
         pages = self._history.candles(instrument.native, interval, first, last, limit if first is not None else most)
@@ -167,6 +166,8 @@ class Venue:
         first, last = _range(start, end, limit)
         if first is None and last is not None:
             raise BadRange(f"trades up to end={end!s} need a start= as well; nothing was asked")
+        if first is not None:
+            _refuse_future(start, first, self._history.now(last))
         instrument = self.instrument(symbol)
         pages = self._history.trades(instrument.native, first, last, limit)
         came = shown(pages, len, f"{instrument.symbol} trades", limit, self._clock, wanted=progress)
@@ -262,7 +263,7 @@ class Venue:
         return {"venue": self.name, "environment": self.environment}
 
     def _check_interval(self, interval: str) -> None:
-        if interval not in self.codec.intervals:
+        if str(interval) not in self.codec.intervals:
             raise UnknownName("interval", interval, self.codec.intervals, "(1m is a minute, 1M a month)")
 
 
@@ -287,6 +288,7 @@ def connect(
     if chosen == "sandbox":
         if environment is not None:
             raise UsageError(f'the sandbox has no environment {environment!r}; connect("binance", environment=…) has')
+        _check_seed(seed)
         return _kept(_sandbox(given))
     if given:
         raise UsageError(f"only the sandbox takes {'= and '.join(given)}=; nothing was connected")
@@ -334,9 +336,19 @@ def _range(start: Moment | None, end: Moment | None, limit: int | None) -> tuple
     return first, last
 
 
+def _refuse_future(start: Moment | None, first: int | None, now: int) -> None:
+    if first is not None and first > now:
+        raise BadRange(f"start={start!s} lies in the future: the venue's clock says {bars.iso(now)}; nothing was asked")
+
+
 def _check_limit(limit: object) -> None:
     if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
         raise BadRange(f"limit={limit!r} is no count of rows: it must be a whole number from 1 on; nothing was asked")
+
+
+def _check_seed(seed: object) -> None:
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
+        raise UsageError(f"seed={seed!r}: a sandbox's seed is a whole number; nothing was started")
 
 
 def _rows(page: Mapping[str, Any]) -> int:

@@ -324,7 +324,10 @@ def test_a_start_in_the_future_is_told_the_venues_time() -> None:
     with trading() as (exchange, venue):
         with pytest.raises(BadRange, match="future: the venue's clock says 2026-01-07T22:40:30"):
             venue.candles("BTC/USDT", start="2026-01-08")
+        with pytest.raises(BadRange, match="future: the venue's clock says 2026-01-07T22:40:30"):
+            venue.trades("BTC/USDT", start="2026-01-08")
         assert not exchange.asked("klines")
+        assert not exchange.asked("aggTrades")
         assert opens(venue.candles("BTC/USDT", start="2026-01-07 22:40:00")) == [10_000]  # an hour ahead of our clock
 
 
@@ -333,6 +336,8 @@ def test_a_mistyped_interval_is_told_the_nearest_before_anything_is_asked() -> N
         for verb in (venue.candles, venue.live):
             with pytest.raises(UnknownName, match="did you mean '15m'"):
                 verb("BTC/USDT", "15min")
+            with pytest.raises(UnknownName, match="unknown interval"):
+                verb("BTC/USDT", ["1m"])  # type: ignore[arg-type]  # that is the test
         assert not exchange.seen
 
 
@@ -495,6 +500,9 @@ def test_connecting_again_gives_the_same_venue_until_it_is_closed_or_its_key_cha
         ({"name": "binanse"}, UnknownName, "did you mean 'binance'"),
         ({"name": "binance", "environment": "tesnet"}, UnknownName, "did you mean 'testnet'"),
         ({"name": "binance", "seed": 7}, UsageError, "only the sandbox takes seed="),
+        ({"seed": "seven"}, UsageError, "seed='seven': a sandbox's seed is a whole number; nothing was started"),
+        ({"seed": True}, UsageError, "seed=True"),
+        ({"sandbox": "a/b"}, UsageError, "'a/b' can't name a sandbox"),
         ({"environment": "live"}, UsageError, "the sandbox has no environment"),
     ],
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -147,14 +148,17 @@ def moment(value: Moment, name: str) -> int:
             f"{name}={value!r} is not a time this kit reads; write it year first, as in '2026-01-31', "
             "'2026-01-31 12:30' or '2026-01-31T12:30+02:00', or pass a datetime; nothing was asked"
         )
-    try:
+    since_epoch: int | None = None
+    with suppress(ValueError, OverflowError):
         stamp = pd.Timestamp(value)
         stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
         if not pd.isna(stamp):
-            return int(stamp.to_datetime64().astype("M8[us]").astype(np.int64))
-    except (ValueError, OverflowError):
-        pass
-    raise BadRange(f"{name}={value!r} is no point in time; nothing was asked")
+            since_epoch = int(stamp.to_datetime64().astype("M8[us]").astype(np.int64))
+    if since_epoch is None:
+        raise BadRange(f"{name}={value!r} is no point in time; nothing was asked")
+    if since_epoch < 0:
+        raise BadRange(f"{name}={value!r} lies before 1970, where no venue's time begins; nothing was asked")
+    return since_epoch
 
 
 def iso(t: int) -> str:
@@ -236,6 +240,11 @@ def resample(bars: pd.DataFrame, interval: str) -> pd.DataFrame:
     ``attrs["holes"]``: those of the source, and the part of the first bar that lies before the frame begins.
     UsageError where bars of the one interval don't fit into bars of the other.
     """
+    if "interval" not in getattr(bars, "attrs", {}):
+        raise UsageError(
+            "resample() takes a candle frame whose attrs name its interval, as venue.candles(…) and live.frame give; "
+            'for a frame of your own say it: frame.attrs["interval"] = "1m"'
+        )
     source = str(bars.attrs["interval"])
     _must_nest(source, interval)
     attrs = {**bars.attrs, "interval": interval}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kit.errors import UsageError
 from kit.research.report import drawdown
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def figure(candles: pd.DataFrame, *, fills: pd.DataFrame | None = None, title: s
     ``attrs`` are shaded, and the title says which environment the data comes from. ``fills`` (as ``broker.fills``:
     times in the index or in ``time``, and ``side price qty``; other symbols in it are left out) become markers.
     More than ``MOST_BARS`` bars are merged into wider ones, which the title says. An empty frame is a chart that
-    says so.
+    says so. Frames of your own need times in the index and open, high, low, close. UsageError for what can't be drawn.
     """
+    candles = _drawable(candles)
     go = _plotly()
     bars, merged = _merged(candles)
     fig = go.Figure(layout=_layout(title or _title(candles.attrs, merged)))
@@ -53,6 +55,20 @@ def figure(candles: pd.DataFrame, *, fills: pd.DataFrame | None = None, title: s
     if fills is not None:
         fig.add_traces([_markers(mine, side) for side, mine in _by_side(fills, candles.attrs.get("symbol"))])
     return fig
+
+
+def _drawable(candles: object) -> pd.DataFrame:
+    """The frame with all that is drawn: where it does not say, bars are closed, volume is none, and times are UTC."""
+    if not isinstance(candles, pd.DataFrame):
+        kind = type(candles).__name__
+        raise UsageError(f"a chart is drawn from a DataFrame of candles, not from {kind}: venue.candles(…), live.frame")
+    missing = [name for name in ("open", "high", "low", "close") if name not in candles]
+    if missing or not isinstance(candles.index, pd.DatetimeIndex):
+        lacks = ", ".join(missing) if missing else "times in its index"
+        raise UsageError(f"these candles lack {lacks}: a chart needs times in the index and open, high, low, close")
+    assumed = {name: value for name, value in {"volume": 0.0, "closed": True}.items() if name not in candles}
+    whole = candles.assign(**assumed) if assumed else candles
+    return whole if candles.index.tz is not None else whole.tz_localize("UTC")
 
 
 def equity_figure(equity: pd.DataFrame | pd.Series[Any], *, title: str | None = None) -> go.Figure:
@@ -172,7 +188,9 @@ def _volume(bars: pd.DataFrame) -> go.Bar:
     )
 
 
-def _by_side(fills: pd.DataFrame, symbol: object) -> list[tuple[str, pd.DataFrame]]:
+def _by_side(fills: object, symbol: object) -> list[tuple[str, pd.DataFrame]]:
+    if not isinstance(fills, pd.DataFrame):
+        raise UsageError(f"fills={fills!r:.60}: pass a DataFrame of fills, as broker.fills")
     mine = fills[fills["symbol"] == symbol] if symbol is not None and "symbol" in fills else fills
     if "time" in mine:
         mine = mine.set_index("time")

@@ -102,7 +102,9 @@ def test_a_time_is_utc_unless_it_says_otherwise(said: candles.Moment) -> None:
     assert candles.moment(said, "start") == 1_767_225_600_000_000
 
 
-@pytest.mark.parametrize("said", ["01/02/2026", "now", "", 1_767_225_600, None, pd.NaT, "2026-13-01", "99999-01-01"])
+@pytest.mark.parametrize(
+    "said", ["01/02/2026", "now", "", 1_767_225_600, None, pd.NaT, "2026-13-01", "99999-01-01", "1969-12-31"]
+)
 def test_what_is_no_time_is_refused_by_the_name_of_its_argument(said: object) -> None:
     with pytest.raises(BadRange, match="start="):
         candles.moment(said, "start")  # type: ignore[arg-type]  # that is the test
@@ -210,6 +212,12 @@ def test_the_part_of_a_resampled_bar_before_the_frame_begins_is_a_hole() -> None
 
 def test_resampling_nothing_gives_nothing_with_the_schema() -> None:
     pd.testing.assert_frame_equal(candles.resample(candles.empty(ATTRS), "1d"), candles.empty(ATTRS))
+
+
+@pytest.mark.parametrize("given", [None, "1m", pd.DataFrame({"open": [1.0]})])
+def test_what_does_not_say_its_interval_can_not_be_resampled(given: object) -> None:
+    with pytest.raises(UsageError, match=r'attrs\["interval"\]'):
+        candles.resample(given, "1h")  # type: ignore[arg-type]  # that is the test
 
 
 @pytest.mark.parametrize(("short", "long"), [("3d", "1w"), ("1w", "1M"), ("1h", "1m"), ("1M", "1d"), ("2h", "3m")])

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from kit.errors import UsageError
 from kit.notebook.chart import FORMING, MOST_BARS, equity_figure, figure
 
 Make = Callable[..., pd.DataFrame]
@@ -80,6 +81,33 @@ def test_a_very_long_frame_is_drawn_with_wider_bars_and_says_so(candle_frame: Ma
     assert max(trace.high.max() for trace in drawn) == frame["high"].max()
     assert by_name(fig)["volume"].y.sum() == frame["volume"].sum()
     assert "4 1m bars to a candle" in fig.layout.title.text
+
+
+def test_a_frame_of_ones_own_needs_times_and_prices_only(candle_frame: Make) -> None:
+    own = candle_frame(10)[["open", "high", "low", "close"]].tz_localize(None)
+    traces = by_name(figure(own))
+    assert len(traces["closed"].x) == 10
+    assert traces["volume"].y.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "not from NoneType"),
+        ("BTC/USDT", "not from str"),
+        (pd.Series([1.0]), "not from Series"),
+        (pd.DataFrame({"open": [1.0], "close": [1.0]}), "lack high, low"),
+        (pd.DataFrame({name: [1.0] for name in ("open", "high", "low", "close")}), "lack times in its index"),
+    ],
+)
+def test_what_can_not_be_drawn_is_told_what_is_missing(given: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        figure(given)
+
+
+def test_what_are_no_fills_is_told_what_to_pass(candle_frame: Make) -> None:
+    with pytest.raises(UsageError, match=r"fills=5: pass a DataFrame of fills, as broker\.fills"):
+        figure(candle_frame(3), fills=5)  # type: ignore[arg-type]  # that is the test
 
 
 def test_a_figure_needs_none_of_plotlys_renderers_which_cost_seconds() -> None:
