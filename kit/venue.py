@@ -166,8 +166,8 @@ class Venue:
         first, last = _range(start, end, limit)
         if first is None and last is not None:
             raise BadRange(f"trades up to end={end!s} need a start= as well; nothing was asked")
-        if first is not None:
-            _refuse_future(start, first, self._history.now(last))
+        if first is not None and first > self.rest.clock.now():  # as far as is known: then the venue is asked
+            _refuse_future(start, first, self._history.now())
         instrument = self.instrument(symbol)
         pages = self._history.trades(instrument.native, first, last, limit)
         came = shown(pages, len, f"{instrument.symbol} trades", limit, self._clock, wanted=progress)
