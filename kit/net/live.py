@@ -124,6 +124,7 @@ class Live:
         self._mirror = Mirror(instrument.symbol, interval, stale_after=stale_after)
         self._book = SharedBook(self._mirror.book)
         self._callbacks: tuple[Callback, ...] = ()
+        self._joining = threading.Lock()
         self._waiters: set[threading.Event] = set()
         self._error: str | None = None
         self._mirror.start()
@@ -254,10 +255,12 @@ class Live:
         spelling. Events are the stream's own; what REST fills in later is in the frames only. The function that is
         returned ends it.
         """
-        self._callbacks = (*self._callbacks, callback)
+        with self._joining:
+            self._callbacks = (*self._callbacks, callback)
 
         def stop() -> None:
-            self._callbacks = tuple(kept for kept in self._callbacks if kept is not callback)
+            with self._joining:
+                self._callbacks = tuple(kept for kept in self._callbacks if kept is not callback)
 
         return stop
 

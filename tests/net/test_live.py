@@ -365,6 +365,29 @@ def test_a_callback_is_told_every_event_after_it_was_taken_in(tiny: Tiny, live: 
     assert len(told) == count
 
 
+def test_no_listener_is_lost_while_others_come_and_go(live: Live) -> None:
+    enough = threading.Event()
+
+    def come_and_go() -> None:
+        while not enough.is_set():
+            live.on_event(lambda event, received: None)()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    others = [threading.Thread(target=come_and_go, name="kit-test-comes-and-goes") for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        for _ in range(200):
+            live.on_event(lambda event, received: None)
+    finally:
+        enough.set()
+        for other in others:
+            other.join()
+        sys.setswitchinterval(before)
+    assert len(live._callbacks) == 200
+
+
 def test_a_callback_that_fails_does_not_cost_the_picture(tiny: Tiny, live: Live, eventually: Eventually) -> None:
     def broken(event: object, now: int) -> None:
         raise ZeroDivisionError("my mistake")
