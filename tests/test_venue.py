@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -438,8 +439,11 @@ def test_what_is_quick_shows_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_what_takes_long_shows_a_bar_and_takes_it_away(wanted: bool, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("wanted", "terminal"), [(True, True), (False, True), (True, False)])
+def test_what_takes_long_shows_a_bar_in_a_terminal_and_takes_it_away(
+    wanted: bool, terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with trading() as (exchange, venue):
         venue.instrument("BTC/USDT")
         exchange.takes = progress.PATIENCE
@@ -447,8 +451,8 @@ def test_what_takes_long_shows_a_bar_and_takes_it_away(wanted: bool, capsys: pyt
         venue.candles("BTC/USDT", start="2026-01-01", end="2026-01-05", progress=wanted)
         assert threading.active_count() <= before + 1  # the server's; the bar brings no thread of its own
     shown = capsys.readouterr().err
-    assert ("BTC/USDT 1m" in shown) is wanted
-    assert shown.endswith("\r") is wanted
+    assert ("BTC/USDT 1m" in shown) is (wanted and terminal)
+    assert shown.endswith("\r") is (wanted and terminal)
 
 
 # -- connecting -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""A progress bar for what takes long, and nothing at all for what does not."""
+"""A progress bar for what takes long and is watched; nothing at all for what is quick, or goes to a log."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, TypeVar
@@ -37,5 +38,7 @@ def shown(
 
 def _bar(what: str, total: int | None, done: int) -> Any:
     tqdm = import_module("tqdm.auto").tqdm  # it loads ipywidgets in a notebook
+    in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+    shown = in_notebook or (sys.stderr is not None and sys.stderr.isatty())
     unwatched = type("Bar", (tqdm,), {"monitor_interval": 0})  # tqdm's watching thread would have no owner
-    return unwatched(desc=what, total=total, initial=done, unit=" rows", leave=False)
+    return unwatched(desc=what, total=total, initial=done, unit=" rows", leave=False, disable=not shown)

@@ -42,6 +42,7 @@ from kit.sandbox.stream_door import StreamDoor
 
 log = logging.getLogger("kit.sandbox")
 HOST = "127.0.0.1"
+LAST_PORT = 65_535
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def options(argv: Sequence[str]) -> Options:
     """Read the command line; argparse ends the process for what it can't read, UsageError says what can't be."""
     parser = argparse.ArgumentParser(prog="kit sandbox", description="A local exchange that speaks Binance Spot.")
     parser.add_argument("--name", default="default", help="which sandbox: its accounts and market resume by name")
-    parser.add_argument("--port", type=int, default=0, help="port of REST; 0 picks free ones (default)")
+    parser.add_argument("--port", type=_port, default=0, help="port of REST; 0 picks free ones (default)")
     parser.add_argument("--seed", type=int, help="seed of the synthetic market (default 7)")
     parser.add_argument(
         "--replay", type=Path, metavar="TAPE", help="replay a recording in place of the synthetic market"
@@ -79,6 +80,12 @@ def options(argv: Sequence[str]) -> Options:
         idle=given.idle,
         latency=given.latency / 1000,
     )
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= LAST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {LAST_PORT}, where 0 picks a free one")
 
 
 def _plan(path: Path | None) -> Plan:
@@ -285,7 +292,7 @@ def _sockets(port: int) -> list[socket.socket]:
 
 def _bound_near(port: int) -> socket.socket:
     try:
-        return _bound(port)
+        return _bound(port if port <= LAST_PORT else 0)
     except OSError:
         return _bound(0)
 

@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 from kit.errors import UsageError, VenueUnreachable
 from kit.sandbox import launcher
 from kit.sandbox.launcher import Handle
-from kit.sandbox.server import main
+from kit.sandbox.server import _sockets, main
 
 
 @pytest.fixture
@@ -166,3 +166,20 @@ def test_a_sandbox_that_ends_says_so_on_its_streams(ensured: Any) -> None:
         assert (said["stream"], said["data"]["e"]) == ("!serverShutdown", "serverShutdown")
         with pytest.raises(ConnectionClosed):
             connection.recv(timeout=5)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "any", "80.5"])
+def test_what_is_no_port_is_told_so(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--port", port])
+    assert "is no port: 0 to 65535" in capsys.readouterr().err
+
+
+def test_the_last_port_has_neighbours_elsewhere() -> None:
+    try:
+        listening = _sockets(65_535)
+    except UsageError:
+        pytest.skip("port 65535 is taken on this machine")
+    assert all(0 < taken.getsockname()[1] <= 65_535 for taken in listening)
+    for taken in listening:
+        taken.close()
