@@ -10,6 +10,7 @@ Chromium draws, because GitHub shows nothing of a figure.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import shutil
 import sys
@@ -67,13 +68,17 @@ def run(notebook: Notebook, home: Path, *, passes: int = 1, each: Callable[[], o
     client.store_widget_state, client.coalesce_streams = False, True
     client.on_cell_execute = _say_which_cell(client)
     own = {"PAPERTAPE_HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
-    try:
-        with client.setup_kernel(env={**os.environ, **own}):
+
+    async def every_cell() -> None:
+        async with client.async_setup_kernel(env={**os.environ, **own}):
             for _ in range(passes):
                 for index, cell in enumerate(notebook.cells):
                     for _ in range(2 if RUN_TWICE in cell.metadata.get("tags", ()) else 1):
-                        client.execute_cell(cell, index)
+                        await client.async_execute_cell(cell, index)
                     each()
+
+    try:
+        asyncio.run(every_cell())  # a loop of its own, closed at the end: notebooks run side by side, in threads
     finally:
         end_sandboxes(home)
 
