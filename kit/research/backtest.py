@@ -24,7 +24,7 @@ from kit.errors import BadRange, UsageError
 from kit.market.candles import INTERVALS, ends
 from kit.market.feed import FeedState, Picture
 from kit.model import Balance, Candle, Fees, Instrument, OrderRequest, OrderState, Quote, Report, ReportKind
-from kit.orders.account import reservation
+from kit.orders.account import exactly, reservation
 from kit.orders.matching import Simulator
 from kit.orders.request import Amount
 from kit.orders.rules import parse_amount
@@ -92,6 +92,7 @@ class BarGateway:
             self._listener(report)
 
 
+@exactly
 def backtest(
     strategy: Strategy,
     candles: pd.DataFrame,

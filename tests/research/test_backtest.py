@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pandas as pd
@@ -194,3 +194,11 @@ def test_the_figure_shows_price_fills_equity_and_drawdown() -> None:
     result = backtest(Cross(), bars([100 + 10 * float(np.sin(n / 3)) for n in range(60)]))
     names = {trace.name for trace in result.figure().data}
     assert {"close", "buy", "sell", "equity", "buy and hold", "drawdown"} <= names
+
+
+def test_a_notebooks_own_decimal_context_changes_no_result() -> None:
+    waves = bars([100 + 7 * float(np.sin(n / 5)) for n in range(120)])
+    with localcontext(prec=6):
+        narrow = backtest(Cross(), waves)
+    pd.testing.assert_frame_equal(narrow.fills, backtest(Cross(), waves).fills)
+    assert len(narrow.fills) > 2
