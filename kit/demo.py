@@ -249,8 +249,12 @@ def write_page(story: Story, stage: Stage, broker: Broker, path: Path) -> None:
         f"<h2>Fills</h2>{broker.fills.to_html(index=False, border=0)}",
         f"<h2>What was checked</h2>{checks.to_html(index=False, border=0)}",
     ]
-    path.write_text("\n".join(parts), encoding="utf-8")
-    story.check("a page with chart, fills and equity is written", path.stat().st_size > 0, str(path))
+    try:
+        path.write_text("\n".join(parts), encoding="utf-8")
+        seen = str(path)
+    except OSError as error:
+        seen = f"{path} can't be written ({error.strerror}); choose another with --out"
+    story.check("a page with chart, fills and equity is written", seen == str(path), seen)
 
 
 def _quantity(venue: Venue, symbol: str, live: Live) -> str:
