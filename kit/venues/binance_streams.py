@@ -41,17 +41,10 @@ class _Trade(msgspec.Struct, gc=False):
         return Trade(self.symbol, self.id, self.price, self.qty, self.time * 1_000, taker(self.buyer_is_maker))
 
 
-class _AggTrade(msgspec.Struct, gc=False):
-    symbol: str = msgspec.field(name="s")
-    first: Id = msgspec.field(name="f")
-    price: Amount = msgspec.field(name="p")
-    qty: Amount = msgspec.field(name="q")
-    time: Stamp = msgspec.field(name="T")
-    buyer_is_maker: bool = msgspec.field(name="m")
+class _AggTrade(_Trade, gc=False):
+    """What one taker order took at one price: told as a trade, but by the first trade id it sums up."""
 
-    def event(self) -> Trade:
-        """One taker order at one price; ``id`` is the first trade id it sums up."""
-        return Trade(self.symbol, self.first, self.price, self.qty, self.time * 1_000, taker(self.buyer_is_maker))
+    id: Id = msgspec.field(name="f")
 
 
 class _Bar(msgspec.Struct, gc=False):
