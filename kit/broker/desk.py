@@ -326,7 +326,11 @@ class Desk:
     def _intend(self, entry: Intended, instrument: Instrument) -> None:
         """Write an intent down, then count with it."""
         self._flush()
-        self.journal.intend(entry, instrument)
+        try:
+            self.journal.intend(entry, instrument)
+        except (KeyboardInterrupt, SystemExit):  # a cell interrupted while the disk was busy
+            self.journal.withdraw(entry.client_id)
+            raise
         self._fold(entry)
         self.changed.notify_all()
 

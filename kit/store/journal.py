@@ -106,6 +106,10 @@ class Journal:
         self._write(statements, durable=True)
         self._instruments[instrument.symbol] = instrument
 
+    def withdraw(self, client_id: str) -> None:
+        """Take back an intent whose order will not be sent: the call was interrupted while it was written."""
+        self._write([("DELETE FROM entries WHERE kind = 'intended' AND client_id = ?", (client_id,))], durable=True)
+
     def add(self, entry: Reported | Doubted) -> None:
         """Write down what was heard, or that nothing was."""
         self._write([_statement(entry)])
@@ -251,6 +255,9 @@ class Journal:
             except sqlite3.Error as error:
                 self._roll_back()
                 raise JournalUnwritable(_unwritten(self.path, error)) from error
+            except BaseException:  # a cell interrupted between two statements
+                self._roll_back()
+                raise
             finally:
                 if durable:
                     with suppress(sqlite3.Error):

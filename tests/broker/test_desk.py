@@ -388,6 +388,37 @@ def test_a_cell_interrupted_while_it_waits_leaves_an_unknown_order(world: World)
     assert "KeyboardInterrupt" in record.reason
 
 
+class InterruptedAt:
+    """A connection whose caller is interrupted right after its n-th write."""
+
+    def __init__(self, db: Any, n: int) -> None:
+        self.db, self.left = db, n
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        done = self.db.execute(sql, *values)
+        self.left -= not sql.startswith("SELECT")
+        if self.left == 0:
+            self.left = -1
+            raise KeyboardInterrupt
+        return done
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+
+@pytest.mark.parametrize("statement", range(1, 7))
+def test_a_cell_interrupted_while_its_intent_is_written_may_be_run_again(world: World, statement: int) -> None:
+    world.desk.journal._db = InterruptedAt(world.desk.journal._db, statement)
+    with pytest.raises(KeyboardInterrupt):
+        world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert not world.desk.journal._db.in_transaction
+    assert (world.venue.sent, world.desk.unresolved, list(world.desk.journal.entries())) == ([], [], [])
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert record.status is OrderStatus.FILLED
+    kept = state_of(world.desk)
+    assert state_of(world.restart()) == kept
+
+
 def test_what_the_venue_refuses_is_a_rejected_order_and_frees_its_money(world: World) -> None:
     record = world.desk.place(limit_buy("0.5", "101", post_only=True), Intent.keyed("entry"))
     assert record.status is OrderStatus.REJECTED
