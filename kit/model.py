@@ -24,6 +24,8 @@ Levels = list[tuple[float, float]]
 
 
 class Side(StrEnum):
+    """Of an order or a fill: ours. Of a public trade: the taker's."""
+
     BUY = "buy"
     SELL = "sell"
 
@@ -34,10 +36,13 @@ class Side(StrEnum):
 
     @property
     def opposite(self) -> Side:
+        """The side that it trades with."""
         return Side.SELL if self is Side.BUY else Side.BUY
 
 
 class OrderType(StrEnum):
+    """What an order waits for: a stop is a market order, a stop-limit a limit, once the market trades at its stop."""
+
     MARKET = "market"
     LIMIT = "limit"
     STOP = "stop"
@@ -45,9 +50,14 @@ class OrderType(StrEnum):
 
 
 class TimeInForce(StrEnum):
+    """What becomes of what does not fill at once."""
+
     GTC = "gtc"
+    """Good till cancelled: it rests."""
     IOC = "ioc"
+    """Immediate or cancel: it ends."""
     FOK = "fok"
+    """Fill or kill: all of it fills at once, or nothing does."""
 
 
 class OrderStatus(StrEnum):
@@ -153,6 +163,7 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def mid(self) -> float:
+        """Halfway between bid and ask."""
         return (self.bid + self.ask) / 2
 
 
@@ -222,6 +233,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def notional(self) -> Decimal:
+        """Its worth in the quote asset, before the fee."""
         return self.qty * self.price
 
 
@@ -271,6 +283,7 @@ class Balance(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> Decimal:
+        """Free and locked."""
         return self.free + self.locked
 
 
