@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -22,20 +23,22 @@ MID, ASK = Decimal(100), Decimal("100.5")
 
 
 @pytest.fixture
-def desk() -> Desk:
+def desk() -> Iterator[Desk]:
     clock = ManualClock(0)
     gateway = BarGateway(BTC, Fees(), Decimal(0), clock)
     gateway.last = float(ASK)
     quote = Quote(BTC.symbol, 99.5, 1.0, float(ASK), 1.0)
-    return Desk(
+    journal = Journal.in_memory({"USDT": Decimal(10_000), "ETH": Decimal(3)})
+    yield Desk(
         "test",
         "test",
-        Journal.in_memory({"USDT": Decimal(10_000), "ETH": Decimal(3)}),
+        journal,
         gateway,
         clock,
         instruments=lambda symbol: BTC,
         picture=lambda symbol: Picture(FeedState.LIVE, 0.0, quote),
     )
+    journal.close()
 
 
 def test_all_in_is_sized_by_what_a_buyer_pays_not_by_the_mid(desk: Desk) -> None:
