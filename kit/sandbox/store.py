@@ -34,12 +34,13 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.name = path.parent.name
         path.touch(mode=0o600)  # before SQLite makes it: -wal and -shm take their mode from it
+        self._db = sqlite3.connect(path, isolation_level=None)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_TABLES)
         except sqlite3.Error as error:
+            self._db.close()
             raise StoreError(
                 f"the sandbox's file {path} can't be used ({error}); move it away to start anew"
             ) from error
