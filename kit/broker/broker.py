@@ -124,6 +124,7 @@ class Broker:
         self._refuse_closed()
         wanted = None if symbol is None else self._markets.instrument(symbol).symbol
         open_orders = [r for r in self.desk.open_orders if wanted in (None, r.request.symbol)]
+        open_orders.sort(key=lambda record: self.desk.being_sent(record.client_id))  # those are waited for
         for record in open_orders:
             with suppress(KitError):  # the next one is to be cancelled all the same; the status shows it
                 self.desk.cancel(record.client_id)
