@@ -288,7 +288,7 @@ def connect(
     if chosen == "sandbox":
         if environment is not None:
             raise UsageError(f'the sandbox has no environment {environment!r}; connect("binance", environment=…) has')
-        _check_seed(seed)
+        _check_sandbox(sandbox, seed)
         return _kept(_sandbox(given))
     if given:
         raise UsageError(f"only the sandbox takes {'= and '.join(given)}=; nothing was connected")
@@ -346,7 +346,9 @@ def _check_limit(limit: object) -> None:
         raise BadRange(f"limit={limit!r} is no count of rows: it must be a whole number from 1 on; nothing was asked")
 
 
-def _check_seed(seed: object) -> None:
+def _check_sandbox(name: object, seed: object) -> None:
+    if name is not None and not isinstance(name, str):
+        raise UsageError(f"sandbox={name!r:.60}: a sandbox is named in text; nothing was started")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
         raise UsageError(f"seed={seed!r}: a sandbox's seed is a whole number; nothing was started")
 

@@ -507,6 +507,7 @@ def test_connecting_again_gives_the_same_venue_until_it_is_closed_or_its_key_cha
         ({"seed": "seven"}, UsageError, "seed='seven': a sandbox's seed is a whole number; nothing was started"),
         ({"seed": True}, UsageError, "seed=True"),
         ({"sandbox": "a/b"}, UsageError, "'a/b' can't name a sandbox"),
+        ({"sandbox": 5}, UsageError, "sandbox=5: a sandbox is named in text; nothing was started"),
         ({"environment": "live"}, UsageError, "the sandbox has no environment"),
     ],
 )

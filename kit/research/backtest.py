@@ -234,14 +234,17 @@ def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock) 
 def _result(
     strategy: Strategy, candles: pd.DataFrame, bars: _Bars, instrument: Instrument, desk: Desk, start: float
 ) -> Result:
-    attrs = {"environment": "BACKTEST", "symbol": instrument.symbol, "base": instrument.base}
+    origin = {"kind": "backtest", "environment": str(candles.attrs.get("environment", ""))}
+    attrs = {**origin, "symbol": instrument.symbol, "base": instrument.base}
     filled = frames.fills((fill for record in desk.records.values() for fill in record.fills), attrs)
     equity = _equity(filled, instrument, bars, start)
     trades = round_trips(filled, float(bars.columns["close"][-1]), float(instrument.lot))
+    equity.attrs.update(origin)
+    trades.attrs.update(attrs)
     return Result(
         strategy=repr(strategy),
         symbol=instrument.symbol,
-        environment=str(candles.attrs.get("environment", "")),
+        environment=origin["environment"],
         candles=candles,
         equity=equity,
         trades=trades,

@@ -75,7 +75,8 @@ class Session:
     def __repr__(self) -> str:
         why = f": {type(self.error).__name__}: {self.error}" if self.error else ""
         refused = f", {len(self.refusals)} refused" if self.refusals else ""
-        return f"<Session {self.name}: {self.state}, {self.bars} bars, {len(self.orders)} orders{refused}{why}>"
+        counts = f"{self.bars} bars, {len(self.orders)} orders{refused}"
+        return f"<Session {self.name} · {self.live.environment}: {self.state}, {counts}{why}>"
 
     def _work(self) -> None:
         try:

@@ -175,6 +175,12 @@ def test_exposure_counts_a_position_not_the_dust_that_fees_leave() -> None:
     assert result.stats["exposure"] == 0.1
 
 
+def test_every_frame_says_that_it_is_a_backtest_and_on_which_market() -> None:
+    result = backtest(Cross(), bars([100.0 + 10 * (i % 7) for i in range(60)]))
+    for frame in (result.equity, result.trades, result.fills, result.orders):
+        assert (frame.attrs["kind"], frame.attrs["environment"]) == ("backtest", "SANDBOX")
+
+
 def test_target_orders_only_when_the_share_changes() -> None:
     result = backtest(Cross(), bars([100.0 + n for n in range(40)]))
     assert len(result.orders) == 1
