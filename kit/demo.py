@@ -39,9 +39,9 @@ import json, sys, time, kit
 venue = kit.connect("sandbox", sandbox=sys.argv[1])
 broker = kit.paper(venue, cash=10_000, account="survivor")
 live = venue.live(sys.argv[2], "1m")
-live.ready(timeout=20)
+live.ready(timeout=30)
 bought = broker.buy(sys.argv[2], sys.argv[3], key="survivor-1")
-bought.wait(timeout=10)
+bought.wait(timeout=30)
 resting = broker.buy(sys.argv[2], sys.argv[3], price=sys.argv[4], key="survivor-2")
 print(json.dumps({"bought": bought.id, "status": str(bought.status), "resting": resting.id,
                   "cash": str(broker.cash)}), flush=True)
@@ -129,11 +129,11 @@ def open_market(story: Story, replay: str | None, cleanup: ExitStack) -> Stage:
         "candles arrive by REST, in order and without holes", whole and len(candles) > 0, f"{len(candles)} rows"
     )
     live = venue.live(symbol, interval)
-    live.ready(timeout=20)
+    live.ready(timeout=30)
     seen = live.version
-    live.wait(seen, timeout=20)
+    live.wait(seen, timeout=30)
     story.check("a live frame follows by WebSocket", live.state == "LIVE" and live.version > seen, repr(live))
-    _until(lambda: int(live.frame["closed"].sum()) > 2, 10)  # a recording has just begun: no history yet
+    _until(lambda: int(live.frame["closed"].sum()) > 2, 20)  # a recording has just begun: no history yet
     frame = live.frame
     again = venue.candles(symbol, interval, start=frame.index[0])
     story.check("history and now meet without a seam", _agree(frame, again), f"{len(frame)} rows agree with REST")
@@ -146,7 +146,7 @@ def one_intent_one_order(story: Story, stage: Stage, broker: Broker) -> None:
     story.tell("Placing a paper order twice with one key.")
     first = broker.buy(stage.symbol, stage.qty, key="demo-entry")
     second = broker.buy(stage.symbol, stage.qty, key="demo-entry")
-    first.wait(timeout=10)
+    first.wait(timeout=30)
     story.tell(f"  {first.why()}")
     story.check("the same key twice is one order", first.id == second.id and len(broker.orders) == 1, first.id)
     story.check(
@@ -162,7 +162,7 @@ def never_on_a_stale_picture(story: Story, stage: Stage, broker: Broker) -> None
     assert sandbox is not None  # noqa: S101 - connect("sandbox") gives one
     story.tell("Cutting the socket for 4 seconds.")
     sandbox.fault("drop", for_=4)
-    _until(lambda: stage.live.state != "LIVE", 5)
+    _until(lambda: stage.live.state != "LIVE", 15)
     orders = len(broker.orders)
     try:
         broker.buy(stage.symbol, stage.qty, key="demo-blind")
@@ -173,7 +173,7 @@ def never_on_a_stale_picture(story: Story, stage: Stage, broker: Broker) -> None
     story.check(
         "no order leaves on a stale picture", bool(refusal) and len(broker.orders) == orders, f"{stage.live.state}"
     )
-    _until(lambda: stage.live.state == "LIVE", 20)
+    _until(lambda: stage.live.state == "LIVE", 30)
     frame = stage.live.frame
     again = stage.venue.candles(stage.symbol, stage.interval, start=frame.index[0])
     filled_in = int((frame["source"] == "backfill").sum())
@@ -181,7 +181,7 @@ def never_on_a_stale_picture(story: Story, stage: Stage, broker: Broker) -> None
     instrument = stage.venue.instrument(stage.symbol)
     held = broker.balances.set_index("asset")["free"][instrument.base]
     order = broker.sell(stage.symbol, instrument.qty(float(held)), key="demo-exit")
-    order.wait(timeout=10)
+    order.wait(timeout=30)
     story.check("and orders leave again", order.status in ("filled", "expired"), repr(order))
 
 
@@ -198,7 +198,7 @@ def unknown_is_not_failed(story: Story, stage: Stage, cleanup: ExitStack) -> Non
     order = account.buy(stage.symbol, stage.qty, key="demo-lost")
     first = str(order.status)
     story.tell(f"  at first: {first}")
-    order.wait(timeout=20)
+    order.wait(timeout=30)
     story.tell(f"  asked with {order.id}: {order.status}")
     story.check(
         "an unanswered order is found again by its id",
