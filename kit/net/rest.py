@@ -135,6 +135,7 @@ class Rest:
         """
         if call.auth is not Auth.NONE and self.key is None:
             raise MissingKey(f"{call.method} {call.path} needs an API key, so nothing was sent; {self._advice}")
+        self._prepare_to(call)
         with suppress(ClockSkew):  # our timestamp was refused, so the request took no effect: set the clock, once more
             return self._repeat(call).value
         self._sync(_PATIENCE[call.effect])
@@ -151,6 +152,14 @@ class Rest:
             self._idle.pop().close()
 
     # -- again, and when
+
+    def _prepare_to(self, call: Call[T]) -> None:
+        """Know what the call needs: the budgets once they matter, the venue's clock before a signature. Each is asked
+        for with a patience of its own, not once more with every attempt of the call."""
+        if self._pacer.worth_learning and not self._asked_budgets and call.effect is Effect.READ:
+            self._learn()
+        if call.auth is Auth.SIGNED and self.clock.offset is None:
+            self._sync(_PATIENCE[call.effect])
 
     def _repeat(self, call: Call[T], patience: _Patience | None = None) -> _Heard[T]:
         from tenacity import Retrying, retry_if_exception_type
@@ -182,10 +191,6 @@ class Rest:
 
     def _once(self, call: Call[T]) -> _Heard[T]:
         """One attempt."""
-        if self._pacer.worth_learning and not self._asked_budgets and call.effect is Effect.READ:
-            self._learn()
-        if call.auth is Auth.SIGNED and self.clock.offset is None:
-            self._sync(_PATIENCE[call.effect])
         ticket = self._leave(call)
         answer = self._exchange(call, ticket)
         failure = self.codec.failure(call, answer.status, answer.headers, answer.body)

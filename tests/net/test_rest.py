@@ -336,6 +336,13 @@ def test_a_closed_port_is_unreachable(closed_port: str) -> None:
         c.rest.do(TIME)
 
 
+def test_a_venue_that_is_gone_costs_a_signed_question_one_patience_not_one_for_every_try(closed_port: str) -> None:
+    with client(closed_port) as c:
+        with pytest.raises(VenueUnreachable, match=r"GET /api/v3/time .* takes no connection"):
+            c.rest.do(BINANCE.open_orders(BTC))
+        assert len(c.waits) == 3
+
+
 def test_a_host_without_address_is_unreachable() -> None:
     with client("http://nowhere.invalid") as c, pytest.raises(VenueUnreachable, match="resolved"):
         c.rest.do(TIME)
