@@ -13,7 +13,7 @@ from kit.store.entries import Entry, Intended, Reported
 
 
 def why(record: OrderRecord, history: Sequence[Entry], quote: Quote | None) -> str:
-    """Why the order filled at that price, or why it has not (yet). ``quote`` is the market's now, None if unknown."""
+    """Why the order filled at that price, or why it has not (yet). ``quote`` is the last one seen, None if unknown."""
     if record.status in _STILL:
         told = f"{record.status}: {_STILL[record.status]}{f' ({record.reason})' if record.reason else ''}"
     elif record.status is OrderStatus.FILLED:
@@ -93,7 +93,7 @@ def _waits_for(record: OrderRecord, quote: Quote | None) -> str:
 def _market(quote: Quote | None, asks: bool) -> str:
     if quote is None:
         return ""
-    return f" (best {'ask' if asks else 'bid'} now {quote.ask if asks else quote.bid:.10g})"
+    return f" (best {'ask' if asks else 'bid'} last seen {quote.ask if asks else quote.bid:.10g})"
 
 
 def _short(price: Decimal) -> str:

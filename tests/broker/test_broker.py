@@ -414,10 +414,10 @@ def test_why_tells_what_is_missing(broker: Broker, world: World) -> None:
     resting = broker.buy("BTC/USDT", 0.5, price=95, key="a")
     assert resting.why() == (
         "open: rests at 95 until the market trades through it, or at it once the queue ahead is done "
-        "(best ask now 101); nothing filled"
+        "(best ask last seen 101); nothing filled"
     )
     stop = broker.sell("BTC/USDT", 0.5, stop=90, key="b")
-    assert stop.why() == "open: waits for a trade at 90 or below (best bid now 99); nothing filled"
+    assert stop.why() == "open: waits for a trade at 90 or below (best bid last seen 99); nothing filled"
     world.venue.trade(94, 0.2)
     assert "; filled 0.2 of 0.5 at 95 (maker, 1 price)" in resting.why()
     assert "canceled: canceled on request" in resting.cancel().why()
