@@ -307,12 +307,12 @@ class Rest:
         from kit.net.trouble import meaning
 
         words, unsent = meaning(error)
-        text = f"{call.method} {call.path} at {self._where}: {words}"
+        text = f"{call.method} {call.path} at {self._where}: {words}{'' if words.endswith('?') else '.'}"
         if unsent:
-            return VenueUnreachable(f"{text}. Nothing was sent; it may be tried again")
+            return VenueUnreachable(f"{text} Nothing was sent; it may be tried again")
         if call.effect is Effect.READ:
-            return VenueUnreachable(f"{text}. The question changed nothing and may be asked again")
-        return OutcomeUnknown(f"{text}. It may have taken effect: ask with the client id, don't send it again")
+            return VenueUnreachable(f"{text} The question changed nothing and may be asked again")
+        return OutcomeUnknown(f"{text} It may have taken effect: ask with the client id, don't send it again")
 
     def _blackened(self, body: bytes) -> bytes:
         """An answer without what a server may echo of our request: errors quote answers."""
