@@ -206,6 +206,12 @@ class Venue:
             live.ready(OPENING)
         return live
 
+    def followed(self, symbol: str) -> Live | None:
+        """The first live frame of BASE/QUOTE that is still open here, whatever its interval; None opens none."""
+        with self._lock:
+            lives = list(self._lives)
+        return next((live for live in lives if live.symbol == symbol and live.state != "CLOSED"), None)
+
     def close(self) -> None:
         """Close the live frames opened here, and every connection. May be called twice."""
         runtime.forget(self)

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import kit
+from kit.sandbox import launcher
+from kit.sandbox.launcher import Handle
+from kit.venues.binance import BINANCE
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDINGS = ROOT.parent / "shared" / "recordings"
@@ -41,12 +44,18 @@ def recording() -> object:
 
 
 @pytest.fixture(scope="session")
-def sandbox_venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Venue]:
-    """A venue on a sandbox process that all tests share; a test that breaks it starts its own."""
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
+    """A sandbox process that all tests share; a test that breaks one starts its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAPERTAPE_HOME", str(tmp_path_factory.mktemp("shared-sandbox")))
-        venue = kit.connect("sandbox", sandbox="shared-by-tests", seed=7)
+        handle = launcher.ensure("shared-by-tests", seed=7)
+    yield handle
+    handle.stop()
+
+
+@pytest.fixture(scope="module")
+def sandbox_venue(shared_sandbox: Handle) -> Iterator[kit.Venue]:
+    """A venue on the shared sandbox, for one file of tests."""
+    venue = kit.Venue(BINANCE, "sandbox", shared_sandbox.hosts, key=shared_sandbox.key, sandbox=shared_sandbox)
     yield venue
     venue.close()
-    assert venue.sandbox is not None
-    venue.sandbox.stop()

@@ -59,9 +59,11 @@ class Markets:
         return self._venue.instrument(symbol)
 
     def live(self, symbol: str) -> Live:
-        """The live frame of an instrument, opened when there is none."""
-        live = self._venue.live(symbol)
-        self._followed[symbol] = live
+        """The live frame of an instrument: one that is open already, whatever its interval, else a new one."""
+        live = self._followed.get(symbol)
+        if live is None or live.state is FeedState.CLOSED:
+            live = self._venue.followed(symbol) or self._venue.live(symbol)
+            self._followed[symbol] = live
         return live
 
     def picture(self, symbol: str) -> Picture:

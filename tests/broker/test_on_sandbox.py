@@ -194,3 +194,20 @@ def test_a_killed_process_finds_its_account_as_it_was(
     assert resting.cancel().status is OrderStatus.CANCELED
     assert len(broker.orders) == 2
     broker.close()
+
+
+def test_an_order_is_decided_on_the_frame_that_is_open_already(sandbox_venue: Venue) -> None:
+    """Not on another of its own, which could still be STALE when the one the user looks at is LIVE again."""
+    live = sandbox_venue.live("SOL/USDT", "1s")
+    assert live.ready(timeout=30)
+    broker = kit.paper(sandbox_venue, account="follows", latency=0.0)
+    broker.buy("SOL/USDT", 1, key="once")
+    open_frames = [followed for followed in sandbox_venue._lives if followed.symbol == "SOL/USDT"]
+    assert open_frames == [live]
+    live.close()
+    assert broker.buy("SOL/USDT", 1, key="twice").wait(timeout=30).status == "filled"
+    opened = sandbox_venue.followed("SOL/USDT")
+    assert opened is not None
+    assert opened.interval == "1m"
+    broker.close()
+    opened.close()
