@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
+from kit.broker.broker import DISCLAIMER
 from kit.errors import KitError
-from kit.research.report import DISCLAIMER
 
 
 def demo(arguments: Sequence[str]) -> int:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 import kit
+from kit.broker.broker import DISCLAIMER
 from kit.errors import KitError, StalePicture
-from kit.research.report import DISCLAIMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

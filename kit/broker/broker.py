@@ -24,6 +24,9 @@ from kit.orders.rules import parse_amount, plain
 from kit.runtime import Closable, runtime
 from kit.store.entries import Mark, Terms
 
+DISCLAIMER = "For education and research; no advice. Simulated results promise nothing."
+"""Said by the README, the demo, results and every live account."""
+
 
 class Markets(Protocol):
     """Where instruments and their prices come from."""
@@ -248,7 +251,12 @@ class Broker:
         parts += [f"{unkeyed} placed without a key"] if unkeyed else []
         parts += [f"HALTED: {self.halted}"] if not self._closed and self.halted else []
         parts += [f"unreconciled: {self.desk.unreconciled}"] if self.desk.unreconciled else []
-        return f"<{', '.join(parts)}{', closed' if self._closed else ''}>"
+        return f"<{', '.join(parts)}{', closed' if self._closed else ''}{f'. {self.notice}' if self.notice else ''}>"
+
+    @property
+    def notice(self) -> str:
+        """What a live account says of itself in every cell; empty for paper."""
+        return DISCLAIMER if self.terms.kind == "live" else ""
 
     # -- inside
 

@@ -60,6 +60,7 @@ def broker_html(broker: Broker) -> str:
     about = f"account {escape(broker.account)}, session {escape(broker.session)}, on {escape(broker.terms.venue)}"
     return card(
         heading(f"<b>{escape(broker.terms.kind.capitalize())}</b>", _origin(broker.environment), about),
+        heading(escape(broker.notice)) if broker.notice else "",
         heading(pill(f"HALTED: {broker.halted}", DOWN)) if not broker.closed and broker.halted else "",
         _section("Balances", broker.balances),
         _section("Positions", positions[positions["qty"] != 0]),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kit.broker.broker import DISCLAIMER
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -23,7 +25,6 @@ TRADE_COLUMNS: dict[str, type[Any]] = {
     "fees": float,
     "open": bool,
 }
-DISCLAIMER = "For education and research; no advice. Simulated results promise nothing."
 
 
 @dataclass(frozen=True, repr=False)

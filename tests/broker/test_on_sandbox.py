@@ -211,3 +211,11 @@ def test_an_order_is_decided_on_the_frame_that_is_open_already(sandbox_venue: Ve
     assert opened.interval == "1m"
     broker.close()
     opened.close()
+
+
+def test_a_live_account_says_what_it_is_for_and_a_paper_one_need_not(sandbox_venue: Venue) -> None:
+    live, paper = kit.live(sandbox_venue, account="notice"), kit.paper(sandbox_venue, account="no-notice")
+    assert "no advice" in repr(live)
+    assert not paper.notice
+    live.close()
+    paper.close()
