@@ -201,11 +201,14 @@ def figure(result: Result) -> go.Figure:
     fig.update_yaxes(title_text="price", row=1, col=1)
     fig.update_yaxes(title_text="equity", row=2, col=1)
     fig.update_yaxes(title_text="drawdown", tickformat=".0%", row=3, col=1)
+    fig.add_annotation(
+        text=DISCLAIMER, x=0, y=0, yshift=-48, xref="paper", yref="paper", showarrow=False, font={"size": 11}
+    )
     fig.update_layout(
-        title=f"{_headline(result)}<br><sub>{DISCLAIMER}</sub>",
+        title=_headline(result),
         height=640,
-        margin={"l": 60, "r": 20, "t": 90, "b": 30},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+        margin={"l": 60, "r": 20, "t": 90, "b": 70},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
         hovermode="x unified",
         template="plotly_white",
     )
