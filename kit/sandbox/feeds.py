@@ -91,7 +91,8 @@ class Feed:
     statistics: Callable[[str, int, Stamp], Json]
     last: int = 0
     fresh: list[MarketEvent] = field(default_factory=list)
-    since_second: list[BookDelta] = field(default_factory=list)
+    unsent: dict[int, list[BookDelta]] = field(default_factory=lambda: {TICK: [], SECOND: []})
+    """Book deltas since a period last ended, by its length: two ticks may fall into one period, and none is lost."""
     bars: dict[str, Bars] = field(default_factory=dict)
     shown: dict[str, object] = field(default_factory=dict)
     """Stream -> what was last sent on it, where only changes are sent."""
@@ -105,20 +106,17 @@ class Feed:
         self.bars = {stream: bars for stream, bars in self.bars.items() if stream in wanted}
         self.shown = {stream: shown for stream, shown in self.shown.items() if stream in wanted}
         fresh, self.fresh = self.fresh, []
-        deltas = [event for event in fresh if isinstance(event, BookDelta)]
-        self.since_second += deltas
-        made = [frame for stream, channel in wanted.items() for frame in self._of(stream, channel, fresh, deltas, now)]
-        if self._crossed(SECOND, now):
-            self.since_second = []
+        for period in self.unsent:
+            self.unsent[period] += [event for event in fresh if isinstance(event, BookDelta)]
+        made = [frame for stream, channel in wanted.items() for frame in self._of(stream, channel, fresh, now)]
+        self.unsent = {period: [] if self._crossed(period, now) else kept for period, kept in self.unsent.items()}
         self.last = now
         return made
 
     def _crossed(self, period: int, now: int) -> bool:
         return now // period != self.last // period
 
-    def _of(
-        self, stream: str, channel: Channel, fresh: list[MarketEvent], deltas: list[BookDelta], now: int
-    ) -> Iterator[Frame]:
+    def _of(self, stream: str, channel: Channel, fresh: list[MarketEvent], now: int) -> Iterator[Frame]:
         match channel.kind:
             case "trade" | "aggTrade":
                 event = trade_event if channel.kind == "trade" else aggregate_event
@@ -134,7 +132,7 @@ class Feed:
             case "depth" if channel.levels:
                 yield from self._partial(stream, channel)
             case "depth":
-                yield from _diff(stream, deltas if channel.period == TICK else self.since_second, now)
+                yield from _diff(stream, self.unsent[channel.period], now)
             case _:
                 yield from self._statistics(stream, channel, now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -99,6 +100,22 @@ class TestBooks:
         assert [(frame["U"], frame["u"]) for _, frame in told] == [(1001, 1002), (1003, 1003)]
         assert told[0][1]["b"] == [["99.50000000", "0.00000000"]]
         assert told[0][1]["a"] == [["101.00000000", "3.00000000"]]
+
+    @pytest.mark.parametrize(("stream", "period"), [("btcusdt@depth@100ms", TICK), ("btcusdt@depth", SECOND)])
+    def test_ticks_that_come_early_or_late_lose_no_diff(
+        self, market: Any, begins: int, stream: str, period: int
+    ) -> None:
+        """A busy machine's ticks drift: two fall into one period, and none into the next."""
+        for event in range(200):
+            market.btc.book(event * 17_000 + 1, bids=[(99.0 - event, 1.0)])
+        feed, told = feed_of(market, begins), []
+        for tick in range(1, 5 * SECOND // TICK):
+            now = begins + tick * TICK + (tick * 37_000) % 90_000 - 40_000
+            feed.pit.advance(now)
+            told += feed.frames({stream: Channel("depth", period=period)}, now)
+        frames = [frame.make(milliseconds) for frame in told]
+        assert (frames[0]["U"], frames[-1]["u"]) == (1001, 1200)
+        assert all(after["U"] == before["u"] + 1 for before, after in pairwise(frames))
 
     def test_the_slow_stream_gathers_a_second(self, market: Any, begins: int) -> None:
         for tick in range(5):
