@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
 from kit.broker.reconcile import told
 from kit.errors import BadOrder, KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
 from kit.model import ZERO, Balance, Fill, Instrument, OrderRequest, OrderState, Report
-from kit.venues.base import Call, Codec, Hosts
+from kit.venues.base import Call, Codec, Hosts, on_this_machine
 
 T = TypeVar("T")
 
@@ -110,7 +109,7 @@ def forbid_real_money(hosts: Hosts, codec: Codec) -> None:
     """Raise LiveForbidden unless the addresses themselves are the sandbox's, a testnet's or a demo mode's."""
     allowed = {_host(h.rest) for name, h in codec.environments.items() if name in PLAY_MONEY and not h.real_money}
     host = _host(hosts.rest)
-    if not hosts.real_money and (_is_loopback(host) or host in allowed):
+    if not hosts.real_money and (on_this_machine(hosts.rest) or host in allowed):
         return
     raise LiveForbidden(
         f"kit.live() does not trade at {host}: until its live guard exists it reaches the sandbox, testnet "
@@ -120,10 +119,3 @@ def forbid_real_money(hosts: Hosts, codec: Codec) -> None:
 
 def _host(url: str) -> str:
     return (urlsplit(url).hostname or "").casefold()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
