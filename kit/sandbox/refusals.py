@@ -85,7 +85,6 @@ CODES: dict[str, tuple[int, int, str]] = {
 UNKNOWN_ORDER = "Unknown order sent."
 INSUFFICIENT_BALANCE = "Account has insufficient balance for requested action."
 DUPLICATE_ORDER = "Duplicate order sent."
-WOULD_TAKE = "Order would immediately match and take."
 WOULD_TRIGGER = "Order would trigger immediately."
 MARKET_CLOSED = "Market is closed."
 
