@@ -419,7 +419,8 @@ class Desk:
 _WAIT = "Wait for it: venue.live(symbol).ready(timeout=10) is True when it is"
 _WAY_ON = {
     FeedState.IDLE: "Start it with venue.live(symbol)",
-    FeedState.STALE: "It reconnects and catches up by itself; try again when live.state is LIVE",
+    FeedState.STALE: "It reconnects and catches up by itself; try again when live.state is LIVE (live.reason says what "
+    "holds it up; a sandbox that was started again has new addresses: kit.connect() finds them)",
     FeedState.CLOSED: "Open it again with venue.live(symbol)",
 }
 

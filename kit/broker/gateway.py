@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kit.model import Balance, Instrument, OrderRequest, OrderState, Report
+from kit.model import Balance, Instrument, OrderRequest, OrderState, Report, ReportKind
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class Unknown:
 
 
 Outcome = Accepted | Refused | Unknown
+
+
+def outcome_of(reports: Sequence[Report]) -> Accepted | Refused:
+    """What a simulated venue's answer to an order comes to: refused when one of its reports says so."""
+    refused = next((report for report in reports if report.kind is ReportKind.REJECTED), None)
+    return Refused(refused.reason) if refused else Accepted(reports)
 
 
 class Gateway(Protocol):

@@ -25,7 +25,7 @@ from typing import Protocol
 
 import msgspec
 
-from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
+from kit.broker.gateway import Accepted, Outcome, Refused, Unknown, outcome_of
 from kit.broker.shown import Still, Worse
 from kit.clock import SECOND, Clock
 from kit.errors import BookUnsynced, KitError, VenueUnreachable
@@ -293,8 +293,7 @@ class PaperGateway:
         answer = self._ask(("submit", client_id), partial(self._venue.send, instrument, request, client_id, budget))
         if answer is None:
             return Unknown("the market has shown nothing since the order arrived; it is matched when it does")
-        refused = next((report for report in answer if report.kind is ReportKind.REJECTED), None)
-        return Refused(refused.reason) if refused else Accepted(answer)
+        return outcome_of(answer)
 
     def cancel(self, instrument: Instrument, client_id: str) -> Outcome:
         answer = self._ask(("cancel", client_id), partial(self._venue.recall, instrument, client_id))

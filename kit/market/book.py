@@ -161,5 +161,5 @@ class Book:
         if not self.synced:
             raise BookUnsynced(
                 f"{self.symbol}: the book is not in step with the venue and not shown; no order should rest on it. "
-                "It comes back by itself: wait for the state LIVE"
+                "It comes back by itself while its live frame is open: wait for the state LIVE"
             )

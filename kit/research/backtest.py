@@ -18,12 +18,12 @@ import pandas as pd
 
 from kit.broker import frames
 from kit.broker.desk import Desk
-from kit.broker.gateway import Accepted, Outcome, Refused
+from kit.broker.gateway import Accepted, Outcome, Refused, outcome_of
 from kit.clock import ManualClock
 from kit.errors import BadRange, UsageError
 from kit.market.candles import INTERVALS, ends
 from kit.market.feed import FeedState, Picture
-from kit.model import Balance, Candle, Fees, Instrument, OrderRequest, OrderState, Quote, Report, ReportKind
+from kit.model import Balance, Candle, Fees, Instrument, OrderRequest, OrderState, Quote, Report
 from kit.orders.account import exactly, reservation
 from kit.orders.matching import Simulator
 from kit.orders.request import Amount
@@ -66,9 +66,7 @@ class BarGateway:
     def submit(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Outcome:
         asset, amount = reservation(instrument, request, self.price)
         budget = amount if asset == instrument.quote else None
-        reports = self.simulator.submit(client_id, request, self._clock.now(), budget=budget)
-        refused = next((r for r in reports if r.kind is ReportKind.REJECTED), None)
-        return Refused(refused.reason) if refused else Accepted(reports)
+        return outcome_of(self.simulator.submit(client_id, request, self._clock.now(), budget=budget))
 
     def cancel(self, instrument: Instrument, client_id: str) -> Outcome:
         reports = self.simulator.cancel(client_id, self._clock.now())
