@@ -19,8 +19,33 @@ EXACT = Context(prec=60)
 
 _ONE = Decimal(1)
 
-Levels = list[tuple[float, float]]
-"""Price and quantity, best price first."""
+Level = tuple[float, float]
+"""Price and quantity."""
+Levels = list[Level]
+"""Best price first."""
+
+
+class Written(Level):
+    """A level that remembers the venue's own text: a checksum is over the digits, and a float has lost their zeros."""
+
+    price: str
+    qty: str
+
+    @classmethod
+    def read(cls, price: str, qty: str) -> Written:
+        """The level that the two texts say; ValueError where one is no number."""
+        made = cls((float(price), float(qty)))
+        made.price, made.qty = price, qty
+        return made
+
+
+class Channel(StrEnum):
+    """What a stream can carry of one instrument."""
+
+    TRADE = "trade"
+    CANDLE = "candle"
+    QUOTE = "quote"
+    BOOK = "book"
 
 
 class Side(StrEnum):
@@ -123,7 +148,10 @@ def on_grid(value: float | Decimal, step: Decimal, rounding: str) -> Decimal:
 
 
 class Candle(msgspec.Struct, frozen=True, gc=False):
-    """One bar. ``time`` is its open; ``closed`` is the venue's word that it won't change."""
+    """One bar. ``time`` is its open; ``closed`` is the venue's word that it won't change.
+
+    ``event_time`` is when the venue said so, ``last_trade`` the id of the last print in it; 0 where it is not told.
+    """
 
     symbol: str
     interval: str
@@ -137,6 +165,7 @@ class Candle(msgspec.Struct, frozen=True, gc=False):
     trades: int
     closed: bool
     event_time: int = 0
+    last_trade: int = 0
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -168,16 +197,24 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 
 
 class BookSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """A whole book as of update ``last_id``."""
+    """A whole book as of update ``last_id`` (0 where the venue does not count updates).
+
+    ``time`` is the venue's, 0 where it sends none; ``checksum`` is over the book as it then is, None where there is none.
+    """
 
     symbol: str
     last_id: int
     bids: Levels
     asks: Levels
+    time: int = 0
+    checksum: int | None = None
 
 
 class BookDelta(msgspec.Struct, frozen=True, gc=False):
-    """Levels changed by updates ``first_id`` to ``last_id``; quantities are absolute, 0 removes."""
+    """Levels changed by updates ``first_id`` to ``last_id``; quantities are absolute, 0 removes.
+
+    Both ids are 0 where the venue does not count updates; ``checksum`` is over the book after this one.
+    """
 
     symbol: str
     first_id: int
@@ -185,6 +222,7 @@ class BookDelta(msgspec.Struct, frozen=True, gc=False):
     bids: Levels
     asks: Levels
     time: int
+    checksum: int | None = None
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):

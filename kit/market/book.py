@@ -10,12 +10,24 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from enum import Enum
 
 from kit.errors import BookUnsynced, SequenceGap
 from kit.model import BookDelta, BookSnapshot, Levels, Quote
 
 HELD_DELTAS = 10_000
 """Deltas kept while a snapshot is awaited: 1,000 s of Binance's 100 ms stream."""
+
+
+class BookRule(Enum):
+    """How a venue proves that a book is complete."""
+
+    IDS = "ids"
+    """Updates are counted per instrument; the snapshot comes by REST (Binance)."""
+    CHECKSUM = "checksum"
+    """The snapshot comes first in the stream, and each update carries a checksum of the result (Kraken)."""
+    CONNECTION = "connection"
+    """The snapshot comes first in the stream, and the connection counts its frames (Coinbase)."""
 
 
 class Ladder:

@@ -21,10 +21,10 @@ from kit.market.book import Book
 from kit.market.candles import Moment, labels, moment
 from kit.market.feed import FeedState, Picture
 from kit.market.mirror import PAGE, Ask, Gap, Mirror, Need
-from kit.model import Instrument, Levels, Quote
+from kit.model import Channel, Instrument, Levels, Quote
 from kit.net.loop import Loop
 from kit.net.stream import Down, MarketEvent, Streams, Up
-from kit.venues.base import Call, Channel, Codec, Subscription
+from kit.venues.base import Call, Codec, Subscription
 
 T = TypeVar("T")
 Callback = Callable[[MarketEvent, int], object]

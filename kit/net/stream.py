@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 from kit.clock import Clock
 from kit.errors import KitError
-from kit.model import BookDelta, Candle, Quote, Trade
+from kit.model import BookDelta, Candle, Channel, Quote, Trade
 from kit.net.loop import Loop
-from kit.venues.base import Ack, Channel, Codec, Goodbye, Hosts, Subscription, on_this_machine
+from kit.venues.base import Ack, Codec, Goodbye, Hosts, Subscription, on_this_machine
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -255,13 +255,13 @@ class Streams:
     async def _listen(self, socket: ClientConnection) -> tuple[str, bool]:
         decode, now = self._codec.decode, self._clock.now
         async for text in socket:
-            event = decode(text)
-            if isinstance(event, Ack):
-                self._acknowledge(event)
-            elif isinstance(event, Goodbye):
-                return "the venue said it would close this connection", True
-            elif event is not None:
-                self._hear(event, now())
+            for event in decode(text):
+                if isinstance(event, Ack):
+                    self._acknowledge(event)
+                elif isinstance(event, Goodbye):
+                    return "the venue said it would close this connection", True
+                elif isinstance(event, MarketEvent):
+                    self._hear(event, now())
         return "the venue closed the connection", False
 
     def _hear(self, event: MarketEvent, now: int) -> None:

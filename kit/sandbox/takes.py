@@ -88,7 +88,7 @@ def _answer(found: Collected, line: TapeLine) -> None:
 
 def _frame(found: Collected, line: TapeLine) -> None:
     received = line.ns // 1000
-    event = BINANCE.decode(line.text)
+    event = next(iter(BINANCE.decode(line.text)), None)
     match event:
         case Trade():
             take = found.take(event.symbol)

@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kit.errors import KitError
+from kit.market.book import BookRule
 from kit.model import (
     Balance,
     BookDelta,
     BookSnapshot,
     Candle,
+    Channel,
     Fill,
     Instrument,
     OrderRequest,
@@ -132,15 +134,6 @@ def on_this_machine(url: str) -> bool:
         return False
 
 
-class Channel(Enum):
-    """What a stream subscription can carry."""
-
-    TRADE = "trade"
-    CANDLE = "candle"
-    QUOTE = "quote"
-    BOOK = "book"
-
-
 @dataclass(frozen=True)
 class Subscription:
     """One channel of one instrument; ``interval`` goes with candles."""
@@ -152,10 +145,16 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Ack:
-    """The venue's answer to a subscribe or unsubscribe; ``error`` is empty when it was taken."""
+    """The venue's answer to a subscribe or unsubscribe; ``error`` is empty when it was taken.
+
+    It speaks of what the message ``id`` asked for; of that only of ``native`` where it names one. A venue that answers
+    with the list of all that is subscribed (Coinbase) gives that list in ``active`` instead.
+    """
 
     id: int | str | None
     error: str = ""
+    native: str = ""
+    active: frozenset[tuple[Channel, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +164,38 @@ class Goodbye:
     time: int = 0
 
 
-Event = Trade | Candle | Quote | BookDelta | Ack | Goodbye
-"""What a market-data frame decodes to; ``symbol`` in events is the venue's native spelling."""
+@dataclass(frozen=True)
+class Numbered:
+    """The number of this frame on its connection, over all channels: one more than the last one's (Coinbase)."""
+
+    number: int
+
+
+MarketEvent = Trade | Candle | Quote | BookDelta | BookSnapshot
+"""What happened in a market; ``symbol`` is the venue's native spelling."""
+Event = MarketEvent | Ack | Goodbye | Numbered
+"""What a market-data frame holds."""
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """What a venue's streams can do and how much they allow."""
+
+    book: BookRule
+    bars: bool
+    """It streams bars of every interval; else they are folded from trades."""
+    says_closed: bool
+    """It says when a bar has closed; else a bar has when the next one begins."""
+    channels: int
+    """Streams that one connection may carry."""
+    messages: tuple[int, float]
+    """So many messages in so many seconds we may send on a connection."""
+    attempts: tuple[int, float]
+    """So many connections we may open in so many seconds."""
+    lifetime: float | None = None
+    """Seconds after which the venue ends a connection; None: it does not say."""
+    batch: int = 200
+    """Streams asked for in one message."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +228,8 @@ class Budget:
     window: int
 
 
-class Codec(Protocol):
-    """A venue's language. Every method is pure."""
+class MarketCodec(Protocol):
+    """A venue's language as far as market data goes. Every method is pure."""
 
     name: str
     environments: Mapping[str, Hosts]
@@ -208,25 +237,30 @@ class Codec(Protocol):
     """Interval name -> length in µs; months count 0 and are stepped by the calendar."""
     client_id_alphabet: str
     client_id_length: int
+    streaming: Streaming
 
     # public REST
     def instruments(self, natives: Sequence[str] = ()) -> Call[list[Instrument]]: ...
     def budgets(self) -> Call[list[Budget]]: ...
     def time(self) -> Call[int]: ...
     def candles(self, native: str, interval: str, start: int | None, end: int | None, limit: int) -> Call[Columns]: ...
-    def trades(self, native: str, *, from_id: int | None = None, limit: int = 1000) -> Call[list[Trade]]: ...
+    def trades(
+        self, native: str, *, from_id: int | None = None, since: int | None = None, limit: int = 1000
+    ) -> Call[list[Trade]]:
+        """The newest prints, or those from ``from_id`` on, the oldest first.
+
+        ``since`` (µs) is when the print before ``from_id`` happened: a venue that can't be asked by id (Kraken,
+        Coinbase) is asked by time, and may give a few older ones too.
+        """
+        ...
+
     def trades_between(self, native: str, start: int, end: int, limit: int = 1000) -> Call[list[Trade]]: ...
+    def last_trade(self, native: str) -> Call[Trade | None]:
+        """The newest print, asked for as cheaply as the venue allows."""
+        ...
+
     def book(self, native: str, limit: int) -> Call[BookSnapshot]: ...
     def quote(self, native: str) -> Call[Quote]: ...
-
-    # signed REST
-    def order(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[list[Report]]: ...
-    def order_test(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[None]: ...
-    def cancel(self, instrument: Instrument, client_id: str) -> Call[list[Report]]: ...
-    def query(self, instrument: Instrument, client_id: str) -> Call[OrderState]: ...
-    def open_orders(self, instrument: Instrument | None) -> Call[list[OrderState]]: ...
-    def balances(self) -> Call[list[Balance]]: ...
-    def fills(self, instrument: Instrument, *, venue_order_id: str | None, from_id: int | None) -> Call[list[Fill]]: ...
 
     # wire
     def sign(self, call: Call[T], key: Key, now: int, recv_window_ms: int = 5000) -> Call[T]: ...
@@ -237,10 +271,35 @@ class Codec(Protocol):
 
     # streams
     def stream_url(self, hosts: Hosts) -> str: ...
-    def subscribe(self, subscriptions: Iterable[Subscription], id: int) -> str: ...  # noqa: A002 - the wires' own word
-    def unsubscribe(self, subscriptions: Iterable[Subscription], id: int) -> str: ...  # noqa: A002 - the same
-    def decode(self, text: str | bytes) -> Event | None: ...
+    def subscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wires' own word
+        """One message that asks for these; they all have one channel (and interval)."""
+        ...
+
+    def unsubscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the same
+        """One message that ends these; they all have one channel (and interval)."""
+        ...
+
+    def decode(self, frame: bytes | str) -> Sequence[Event]:
+        """What a frame says, in its order; nothing for frames the kit has no use for. BadAnswer when malformed."""
+        ...
+
+    def decode_written(self, frame: bytes | str) -> Sequence[Event]:
+        """As ``decode``, with every level of a book a ``Written``, as the venue wrote it."""
+        ...
+
+
+class Codec(MarketCodec, Protocol):
+    """A venue's whole language: orders too."""
+
+    # signed REST
+    def order(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[list[Report]]: ...
+    def order_test(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[None]: ...
+    def cancel(self, instrument: Instrument, client_id: str) -> Call[list[Report]]: ...
+    def query(self, instrument: Instrument, client_id: str) -> Call[OrderState]: ...
+    def open_orders(self, instrument: Instrument | None) -> Call[list[OrderState]]: ...
+    def balances(self) -> Call[list[Balance]]: ...
+    def fills(self, instrument: Instrument, *, venue_order_id: str | None, from_id: int | None) -> Call[list[Fill]]: ...
 
     # the account's own stream, on ``Hosts.ws_api``; ``symbols`` maps native names to ours
-    def user_subscribe(self, key: Key, now: int, id: int, recv_window_ms: int = 5000) -> str: ...  # noqa: A002 - the same
+    def user_subscribe(self, key: Key, now: int, id: int, recv_window_ms: int = 5000) -> str: ...  # noqa: A002 - the wires' own word
     def decode_user(self, text: str | bytes, symbols: Mapping[str, str] = ...) -> list[UserEvent]: ...

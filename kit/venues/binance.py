@@ -8,12 +8,13 @@ The parts: ``binance_wire`` (public data), ``binance_orders`` (orders and accoun
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
 from kit.errors import BadAnswer, OutcomeUnknown, UnknownName
+from kit.market.book import BookRule
 from kit.market.candles import INTERVALS
 from kit.model import (
     Balance,
@@ -43,6 +44,7 @@ from kit.venues.base import (
     Hosts,
     Key,
     Params,
+    Streaming,
     Subscription,
     UserEvent,
 )
@@ -89,6 +91,15 @@ class Binance:
     intervals: Mapping[str, int] = INTERVALS  # the kit's are Binance's
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 36
+    streaming = Streaming(
+        book=BookRule.IDS,
+        bars=True,
+        says_closed=True,
+        channels=1024,
+        messages=(3, 1.0),  # five a second are allowed, and our pongs count among them
+        attempts=(150, 300.0),  # 300 from one address, which may hold other kernels
+        lifetime=24 * 3600.0,
+    )
 
     # ---- REST: public
 
@@ -119,7 +130,9 @@ class Binance:
         params = (("symbol", native), ("interval", interval), *_range(start, end), ("limit", _page(limit)))
         return _ask("klines", wire.candles, params, weight=2)
 
-    def trades(self, native: str, *, from_id: int | None = None, limit: int = PAGE) -> Call[list[Trade]]:
+    def trades(
+        self, native: str, *, from_id: int | None = None, since: int | None = None, limit: int = PAGE
+    ) -> Call[list[Trade]]:
         """The newest prints, or those from ``from_id`` on. Ids are contiguous: so a gap is seen, and filled."""
         params: Params = (("symbol", native), ("limit", _page(limit)))
         read = partial(wire.trades, native=native)
@@ -136,6 +149,12 @@ class Binance:
         """
         params = (("symbol", native), *_range(start, end), ("limit", _page(limit)))
         return _ask("aggTrades", partial(wire.agg_trades, native=native), params, weight=4)
+
+    def last_trade(self, native: str) -> Call[Trade | None]:
+        """The newest print, told by the aggregate it ends: six times cheaper than ``trades``."""
+        return _ask(
+            "aggTrades", partial(wire.last_trade, native=native), (("symbol", native), ("limit", "1")), weight=4
+        )
 
     def book(self, native: str, limit: int) -> Call[BookSnapshot]:
         """The best ``limit`` levels of both sides, 5,000 at most; what lies deeper is not told."""
@@ -228,17 +247,21 @@ class Binance:
         """The combined endpoint: every frame names its stream, and streams come and go by text."""
         return f"{hosts.stream}/stream"
 
-    def subscribe(self, subscriptions: Iterable[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
+    def subscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
         """The text that adds streams; the ack proves nothing about misspelled ones, only a first frame does."""
         return streams.request("SUBSCRIBE", subscriptions, id)
 
-    def unsubscribe(self, subscriptions: Iterable[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
+    def unsubscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
         """The text that drops streams."""
         return streams.request("UNSUBSCRIBE", subscriptions, id)
 
-    def decode(self, text: str | bytes) -> Event | None:
-        """A frame as an event, ``symbol`` native; None for events the kit has no use for."""
-        return streams.decode(text)
+    def decode(self, frame: bytes | str) -> Sequence[Event]:
+        """A frame as its event, ``symbol`` native; nothing for events the kit has no use for."""
+        return streams.decode(frame)
+
+    def decode_written(self, frame: bytes | str) -> Sequence[Event]:
+        """As ``decode``, the levels of a book as Binance wrote them."""
+        return streams.decode(frame)
 
     def user_subscribe(self, key: Key, now: int, id: int, recv_window_ms: int = 5_000) -> str:  # noqa: A002 - the same
         """The text that opens the account's own stream on the WebSocket API; signed, so not for logs."""

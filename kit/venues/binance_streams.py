@@ -7,15 +7,15 @@ takes a slower look first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from kit.errors import UnknownName
 from kit.market.candles import INTERVALS
-from kit.model import BookDelta, Candle, Quote, Trade
-from kit.venues.base import Ack, Channel, Event, Goodbye, Subscription
+from kit.model import BookDelta, Candle, Channel, Quote, Trade
+from kit.venues.base import Ack, Event, Goodbye, Subscription
 from kit.venues.binance_wire import (
     MALFORMED,
     Amount,
@@ -58,6 +58,7 @@ class _Bar(msgspec.Struct, gc=False):
     quote_volume: Amount = msgspec.field(name="q")
     trades: Id = msgspec.field(name="n")
     closed: bool = msgspec.field(name="x")
+    last_trade: int = msgspec.field(name="L", default=0)  # -1 in a bar without trades
 
 
 class _Kline(msgspec.Struct, gc=False):
@@ -80,6 +81,7 @@ class _Kline(msgspec.Struct, gc=False):
             b.trades,
             b.closed,
             self.event_time * 1_000,
+            max(b.last_trade, 0),
         )
 
 
@@ -185,18 +187,19 @@ def stream(subscription: Subscription) -> str:
             return f"{native}@kline_{subscription.interval}"
 
 
-def request(method: str, subscriptions: Iterable[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
+def request(method: str, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
     """SUBSCRIBE or UNSUBSCRIBE as text. A connection takes five messages a second: put many streams in one."""
     message = {"method": method, "params": [stream(s) for s in subscriptions], "id": id}
     return msgspec.json.encode(message).decode()
 
 
-def decode(text: str | bytes) -> Event | None:
-    """A frame as an event; None for events nobody asked the kit to know. Raises BadAnswer on a malformed frame."""
+def decode(text: str | bytes) -> Sequence[Event]:
+    """A frame as its event; nothing for events nobody asked the kit to know. Raises BadAnswer on a malformed frame."""
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        return _decode(text)
+        event = _decode(text)
+        return () if event is None else (event,)
     except MALFORMED as error:
         raise bad_answer("stream frame", text, error) from None
 

@@ -215,6 +215,7 @@ class _AggTrade(msgspec.Struct, gc=False):
     price: Amount = msgspec.field(name="p")
     qty: Amount = msgspec.field(name="q")
     first: Id = msgspec.field(name="f")
+    last: Id = msgspec.field(name="l")
     time: Stamp = msgspec.field(name="T")
     buyer_is_maker: bool = msgspec.field(name="m")
 
@@ -276,6 +277,15 @@ def agg_trades(body: bytes, native: str) -> list[Trade]:
     """aggTrades -> one print per taker order and price; ``id`` is the first trade id it sums up."""
     wire = _agg_trades(body)
     return [Trade(native, t.first, t.price, t.qty, t.time * 1_000, taker(t.buyer_is_maker)) for t in wire]
+
+
+def last_trade(body: bytes, native: str) -> Trade | None:
+    """aggTrades -> the newest print; its quantity is the whole aggregate's."""
+    wire = _agg_trades(body)
+    if not wire:
+        return None
+    t = wire[-1]
+    return Trade(native, t.last, t.price, t.qty, t.time * 1_000, taker(t.buyer_is_maker))
 
 
 def book(body: bytes, native: str) -> BookSnapshot:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kit.clock import WallClock
-from kit.model import BookDelta, Candle, Quote, Trade
+from kit.model import BookDelta, Candle, Channel, Quote, Trade
 from kit.net.loop import Loop
 from kit.net.stream import Allowance, Backoff, Down, Streams, Up
-from kit.venues.base import Channel, Hosts, Subscription
+from kit.venues.base import Hosts, Subscription
 from kit.venues.binance import BINANCE
 
 Eventually = Callable[[Callable[[], object]], None]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import BadAnswer, UnknownName
-from kit.model import BookDelta, Candle, Quote, Side, Trade
-from kit.venues.base import Ack, Channel, Event, Goodbye, Subscription
+from kit.model import BookDelta, Candle, Channel, Quote, Side, Trade
+from kit.venues.base import Ack, Event, Goodbye, Subscription
 from kit.venues.binance import BINANCE
 
 TRADE = {
@@ -56,6 +56,7 @@ EVENTS: list[tuple[str, dict[str, Any], Event]] = [
             trades=100,
             closed=True,
             event_time=1672515782136000,
+            last_trade=200,
         ),
     ),
     ("bnbusdt@bookTicker", TICKER, Quote("BNBUSDT", 25.3519, 31.21, 25.3652, 40.66, 400900217)),
@@ -76,11 +77,11 @@ def test_an_event_reads_the_same_raw_combined_and_however_its_json_is_laid_out(
     compact = json.dumps({"stream": name, "data": data}, separators=(",", ":"))
     spaced = json.dumps({"data": data, "stream": name}, indent=1) + "\n"
     for text in (compact, compact + "\n", spaced, json.dumps(data), compact.encode()):
-        assert BINANCE.decode(text) == event
+        assert BINANCE.decode(text) == (event,)
 
 
 def test_a_forming_candle_is_not_closed() -> None:
-    candle = BINANCE.decode(json.dumps(KLINE | {"k": KLINE["k"] | {"x": False}}))
+    (candle,) = BINANCE.decode(json.dumps(KLINE | {"k": KLINE["k"] | {"x": False}}))
     assert isinstance(candle, Candle)
     assert not candle.closed
 
@@ -95,7 +96,7 @@ def test_a_forming_candle_is_not_closed() -> None:
     ],
 )
 def test_an_answer_to_a_subscription_is_an_ack(text: str, ack: Ack) -> None:
-    got = BINANCE.decode(text)
+    (got,) = BINANCE.decode(text)
     assert isinstance(got, Ack)
     assert got.id == ack.id
     assert got.error.endswith(ack.error)
@@ -115,7 +116,7 @@ def test_an_answer_to_a_subscription_is_an_ack(text: str, ack: Ack) -> None:
     ],
 )
 def test_events_the_kit_has_no_use_for_are_nothing(text: str) -> None:
-    assert BINANCE.decode(text) is None
+    assert BINANCE.decode(text) == ()
 
 
 @pytest.mark.parametrize(
