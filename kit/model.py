@@ -199,7 +199,7 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 class BookSnapshot(msgspec.Struct, frozen=True, gc=False):
     """A whole book as of update ``last_id`` (0 where the venue does not count updates).
 
-    ``time`` is the venue's, 0 where it sends none; ``checksum`` is over the book as it then is, None where there is none.
+    ``time`` is the venue's, 0 where it sends none; ``checksum`` is over the book as it then is, where there is one.
     """
 
     symbol: str

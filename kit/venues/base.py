@@ -6,7 +6,7 @@ is text in, events out. The rooms above (``net``) do the talking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -196,6 +196,10 @@ class Streaming:
     """Seconds after which the venue ends a connection; None: it does not say."""
     batch: int = 200
     """Streams asked for in one message."""
+    mixed: bool = False
+    """One message may ask for several channels; else for one (and one interval)."""
+    greeting: tuple[str, ...] = ()
+    """What is said on every new connection before anything is asked for (Coinbase: heartbeats keep channels open)."""
 
 
 @dataclass(frozen=True)
@@ -272,11 +276,11 @@ class MarketCodec(Protocol):
     # streams
     def stream_url(self, hosts: Hosts) -> str: ...
     def subscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wires' own word
-        """One message that asks for these; they all have one channel (and interval)."""
+        """One message that asks for these; they all have one channel (and interval) unless ``streaming.mixed``."""
         ...
 
     def unsubscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the same
-        """One message that ends these; they all have one channel (and interval)."""
+        """One message that ends these, alike in the same way."""
         ...
 
     def decode(self, frame: bytes | str) -> Sequence[Event]:

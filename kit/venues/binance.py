@@ -99,6 +99,7 @@ class Binance:
         messages=(3, 1.0),  # five a second are allowed, and our pongs count among them
         attempts=(150, 300.0),  # 300 from one address, which may hold other kernels
         lifetime=24 * 3600.0,
+        mixed=True,
     )
 
     # ---- REST: public
