@@ -200,8 +200,8 @@ class Supervisor:
             else:
                 key: Key = (event.symbol, event.interval) if type(event) is Candle else event.symbol
                 self._tell(known.get(key) or self._first(link, event, key, now), event, now)
-        if self.backoff.tries and link.heard == now and link is self._link:
-            self.backoff.reset()
+                if self.backoff.tries:
+                    self.backoff.reset()
 
     def _tell(self, listeners: tuple[Listener, ...], event: MarketEvent, now: int) -> None:
         for listener in listeners:
