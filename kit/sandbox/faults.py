@@ -1,20 +1,38 @@
 """Faults as data: what goes wrong, when, how often, for whom. Pure and seeded.
 
-A plan is JSON: ``{"seed": 7, "faults": [{"at": 5.0, "kind": "drop"}, …]}``. Fields of a fault:
+A plan is JSON: ``{"seed": 7, "faults": [{"at": 5.0, "kind": "drop"}, …]}``. The kinds:
 
-``kind``         one of ``KINDS``
+``drop``         every socket is cut; for ``for`` seconds nobody may reconnect (503, with ``retry_after`` if given)
+``mute``         sockets stay open, answer pings and say nothing; with a ``match`` only these streams are silent, and
+                 subscribing to them is still confirmed
+``freeze``       the market-stream connections open by then are half open: nothing goes in or out any more, not even a
+                 pong, until each is cut after ``for`` seconds (at the latest when its pong is overdue, 80 s)
+``shutdown``     the market-stream connections open by then are told ``serverShutdown`` and cut ``for`` seconds later
+                 (600, about as at the venue); new connections are welcome meanwhile and stay
+``lag``          the market-stream connections open by then get everything ``ms`` late, in order; others don't
+``gap``          frames are lost: depth frames, or those of a ``match``
+``duplicate``    frames are sent twice
+``tear``         a frame breaks off somewhere in the middle, and its connection with it
+``refuse``       a SUBSCRIBE message is answered with an error, and none of its streams is subscribed to
+``delay``        a request is answered ``ms`` late, or the frames of a ``match`` are held back and all others behind
+                 them: a depth snapshot then is newer than the diffs, with ``"GET /api/v3/depth"`` older
+``429 418``      a request is turned away before anything happened
+``500 502 503 504 no_answer``
+                 a request is carried out, and its sender is not told: an order is at the exchange
+
+Fields of a fault:
+
 ``at``           seconds after the plan is put in force before the fault can strike (default 0)
-``for``          seconds it stays in force (``drop``: seconds during which reconnecting is refused)
-``times``        how often it strikes (``drop``, ``gap``, ``429`` …: once unless said; the others: until cleared)
+``for``          seconds it stays in force, or as said above
+``times``        how often it strikes (``gap``, ``tear``, ``refuse`` and what costs a request its answer: once unless
+                 said; the others: until cleared)
 ``match``        what it strikes: ``"POST /api/v3/order"``, ``"GET /api/v3/*"``, ``"WS order.place"`` or
                  ``"STREAM btcusdt@depth*"``, with ``*`` for anything (default: everything of its kind)
-``chance``       the share of matching requests it strikes, drawn from the plan's seed (default 1)
-``ms``           how long a ``delay`` holds an answer or a frame back
-``retry_after``  seconds a ``429`` or ``418`` asks to wait
+``chance``       the share of what matches that it strikes (requests, frames, connections), drawn from the plan's seed
+                 (default 1)
+``ms``           how long a ``delay`` or ``lag`` holds things back
+``retry_after``  seconds a ``429`` or ``418`` (default 1) or a ``drop`` asks to wait
 ``hang``         seconds a ``no_answer`` keeps the connection open in silence before it closes it
-
-``500`` … ``504`` and ``no_answer`` strike after the request was carried out: an order is at the exchange and
-its sender is not told. ``429`` and ``418`` strike before: nothing happened.
 """
 
 from __future__ import annotations
@@ -33,19 +51,30 @@ from kit.errors import UnknownName, UsageError
 BEFORE = ("429", "418")
 AFTER = ("500", "502", "503", "504", "no_answer")
 _COMMON = ("kind", "at")
-_REQUEST = (*_COMMON, "for", "match", "times", "chance")
+_CONNECTIONS = (*_COMMON, "for", "chance")
+_MATCHED = (*_COMMON, "for", "match", "times", "chance")
 KINDS: dict[str, tuple[str, ...]] = {
-    "drop": (*_COMMON, "for"),
-    "mute": (*_COMMON, "for"),
-    "delay": (*_REQUEST, "ms"),
-    "gap": (*_COMMON, "for", "match", "times"),
-    **dict.fromkeys(BEFORE, (*_REQUEST, "retry_after")),
-    **dict.fromkeys(AFTER[:-1], _REQUEST),
-    "no_answer": (*_REQUEST, "hang"),
+    "drop": (*_COMMON, "for", "retry_after"),
+    "mute": (*_COMMON, "for", "match"),
+    "freeze": _CONNECTIONS,
+    "shutdown": _CONNECTIONS,
+    "lag": (*_CONNECTIONS, "ms"),
+    "gap": _MATCHED,
+    "duplicate": _MATCHED,
+    "tear": _MATCHED,
+    "refuse": _MATCHED,
+    "delay": (*_MATCHED, "ms"),
+    **dict.fromkeys(BEFORE, (*_MATCHED, "retry_after")),
+    **dict.fromkeys(AFTER[:-1], _MATCHED),
+    "no_answer": (*_MATCHED, "hang"),
 }
 """Kind -> the fields it takes."""
-ONCE = ("gap", *BEFORE, *AFTER)
+ONCE = ("gap", "tear", "refuse", *BEFORE, *AFTER)
 """Kinds that strike once unless told otherwise."""
+STREAMS = ("mute", "gap", "duplicate", "tear", "refuse")
+"""Kinds that befall streams and never a request."""
+LASTS = {"shutdown": 600.0}
+"""Seconds a kind stays in force unless told otherwise."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +87,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     times: int | None = None
     chance: float = 1.0
     ms: float = 0.0
-    retry_after: int = 1
+    retry_after: int | None = None
     hang: float = 0.0
 
 
@@ -82,11 +111,17 @@ def fault(given: Mapping[str, Any]) -> Fault:
     except msgspec.ValidationError as error:
         raise UsageError(f"the {kind} fault can't be read: {error}") from None
     _check(made)
-    return made
+    return msgspec.structs.replace(made, retry_after=1) if kind in BEFORE and made.retry_after is None else made
 
 
 def _check(made: Fault) -> None:
-    numbers = {"at": made.at, "for": made.duration or 0, "ms": made.ms, "hang": made.hang}
+    numbers = {
+        "at": made.at,
+        "for": made.duration or 0,
+        "ms": made.ms,
+        "hang": made.hang,
+        "retry_after": made.retry_after or 0,
+    }
     for name, value in numbers.items():
         if not 0 <= value < float("inf"):
             raise UsageError(f"{name}={value} of a {made.kind} fault must be 0 or more")
@@ -94,8 +129,10 @@ def _check(made: Fault) -> None:
         raise UsageError(f"times={made.times} of a {made.kind} fault must be 1 or more")
     if not 0 < made.chance <= 1:
         raise UsageError(f"chance={made.chance} of a {made.kind} fault must be above 0 and at most 1")
-    if made.kind == "delay" and not made.ms:
-        raise UsageError("a delay fault needs ms=, how long to hold things back")
+    if "ms" in KINDS[made.kind] and not made.ms:
+        raise UsageError(f"a {made.kind} fault needs ms=, how long to hold things back")
+    if made.kind in STREAMS and not made.match.startswith(("STREAM ", "*")):
+        raise UsageError(f"match={made.match!r} of a {made.kind} fault must name streams, as in 'STREAM btcusdt@trade'")
 
 
 def plan(text: str | bytes) -> Plan:
@@ -121,10 +158,15 @@ class Armed:
     begins: int
     ends: int | None
     left: int | None
-    dropped: bool = False
+    told: bool = False
 
     def live(self, now: int) -> bool:
         return now >= self.begins and (self.ends is None or now < self.ends) and self.left != 0
+
+    @property
+    def cleared(self) -> bool:
+        """True once it was put out of force."""
+        return self.left == 0
 
 
 class Faults:
@@ -139,13 +181,18 @@ class Faults:
     def add(self, new: Fault, now: int) -> None:
         """Put a fault in force; its clock starts at ``now``."""
         begins = now + round(new.at * SECOND)
-        ends = None if new.duration is None else begins + round(new.duration * SECOND)
+        lasts = LASTS.get(new.kind) if new.duration is None else new.duration
+        ends = None if lasts is None else begins + round(lasts * SECOND)
         times = new.times if new.times is not None or new.kind not in ONCE else 1
         self._armed.append(Armed(new, begins, ends, times))
 
     def clear(self) -> None:
         """Put every fault out of force."""
+        for each in self._armed:
+            each.left = 0
         self._armed.clear()
+
+    # -- requests
 
     def before(self, target: str, now: int) -> Fault | None:
         """What answers a request in place of the exchange: a 429 or 418."""
@@ -160,41 +207,55 @@ class Faults:
         struck = self._strike(("delay",), target, now)
         return struck.ms / 1000 if struck else 0.0
 
-    def skips(self, stream: str, now: int) -> bool:
-        """True when this depth frame is to be lost."""
-        return self._strike(("gap",), f"STREAM {stream}", now) is not None
+    # -- streams
+
+    def strikes(self, kind: str, stream: str, now: int) -> bool:
+        """True when a fault of ``kind`` (one of ``STREAMS``) befalls this stream's frame, or its subscription, now."""
+        return self._strike((kind,), f"STREAM {stream}", now) is not None
+
+    def torn(self, stream: str, now: int) -> float | None:
+        """How much of this frame, as a share, is still sent before its connection breaks; None: all, and it holds."""
+        return self._random.random() if self.strikes("tear", stream, now) else None
+
+    # -- sockets
 
     def muted(self, now: int) -> bool:
-        """True while sockets stay open and say nothing."""
-        return any(each.fault.kind == "mute" and each.live(now) for each in self._armed)
+        """True while sockets stay open and say nothing at all."""
+        return any(each.fault.kind == "mute" and each.fault.match == "*" and each.live(now) for each in self._armed)
+
+    def begun(self, kind: str, now: int) -> list[Armed]:
+        """The faults of a kind whose time has come, each told once."""
+        due = [each for each in self._armed if each.fault.kind == kind and not each.told and now >= each.begins]
+        for each in due:
+            each.told = True
+        return due
+
+    def drawn(self, each: Armed) -> bool:
+        """Whether it strikes one more of those it may strike."""
+        return each.fault.chance >= 1 or self._random.random() < each.fault.chance
 
     def drops(self, now: int) -> bool:
         """True once for every drop whose time has come: close every socket now."""
-        due = [each for each in self._armed if each.fault.kind == "drop" and not each.dropped and now >= each.begins]
-        for each in due:
-            each.dropped = True
-        return bool(due)
+        return bool(self.begun("drop", now))
 
-    def refuses(self, now: int) -> bool:
-        """True while a drop keeps clients from reconnecting."""
-        return any(
-            each.fault.kind == "drop" and each.begins <= now < (each.ends or each.begins) for each in self._armed
-        )
+    def refuses(self, now: int) -> Fault | None:
+        """The drop that keeps clients from reconnecting now."""
+        live = (each for each in self._armed if each.fault.kind == "drop" and each.ends and each.live(now))
+        return next((each.fault for each in live), None)
 
     def _strike(self, kinds: tuple[str, ...], target: str, now: int) -> Fault | None:
         for each in self._armed:
-            if each.fault.kind in kinds and each.live(now) and _matches(each.fault, target) and self._drawn(each):
+            if each.fault.kind in kinds and each.live(now) and _matches(each.fault, target) and self.drawn(each):
                 if each.left is not None:
                     each.left -= 1
                 return each.fault
         return None
 
-    def _drawn(self, each: Armed) -> bool:
-        return each.fault.chance >= 1 or self._random.random() < each.fault.chance
-
 
 def _matches(struck: Fault, target: str) -> bool:
-    """``*`` alone means requests, or depth frames for a gap; frames are named by ``STREAM …`` only."""
-    if struck.match == "*":
-        return struck.kind == "gap" or not target.startswith("STREAM ")
-    return fnmatchcase(target, struck.match)
+    """``*`` alone means every request, every stream, or every depth stream for a gap, as the kind has it."""
+    if struck.match != "*":
+        return fnmatchcase(target, struck.match)
+    if struck.kind == "gap":
+        return "@depth" in target
+    return target.startswith("STREAM ") == (struck.kind in STREAMS)

@@ -15,7 +15,7 @@ import msgspec
 from kit.clock import SECOND, Clock
 from kit.sandbox.endpoint import Context
 from kit.sandbox.exchange import Exchange
-from kit.sandbox.faults import Faults
+from kit.sandbox.faults import Armed, Faults
 from kit.sandbox.feeds import Channel, Feed, Frame, parse
 from kit.sandbox.public import statistics
 from kit.sandbox.sockets import Client, Door
@@ -42,7 +42,7 @@ class StreamDoor(Door):
         self._clock = clock
         self._streams: dict[Client, dict[str, None]] = {}
         self._combined: dict[Client, bool] = {}
-        self._readers: defaultdict[str, set[Client]] = defaultdict(set)
+        self._readers: defaultdict[str, dict[Client, None]] = defaultdict(dict)
         self._feeds: dict[str, Feed] = {}
         self._late: deque[tuple[int, Frame]] = deque()
         """Frames a delay holds back, with the time (µs by the wall) they are due."""
@@ -74,6 +74,7 @@ class StreamDoor(Door):
     def tick(self, now: int) -> None:
         """Make this tick's frames and send them."""
         wall = self._wall.now()
+        self._befall(now, wall)
         for native, feed in self._feeds.items():
             for frame in feed.frames(self._wanted(native), now):
                 self._publish(frame, wall)
@@ -83,26 +84,53 @@ class StreamDoor(Door):
     def shut_down(self, now: int) -> None:
         """Announce that every connection is about to end."""
         for client in list(self._streams):
-            event = {"e": "serverShutdown", "E": client.stamp(now)}
-            self.send(client, self._spelled(client, "!serverShutdown", event))
+            self._announce(client, now)
+
+    def _befall(self, now: int, wall: int) -> None:
+        """What faults do to the connections that are open when they begin."""
+        for each in self._faults.begun("shutdown", wall):
+            for client in self._struck(each):
+                client.ends = each
+                self._announce(client, now)
+        for each in self._faults.begun("lag", wall):
+            for client in self._struck(each):
+                client.lag = each
+        for each in self._faults.begun("freeze", wall):
+            for client in self._struck(each):
+                client.ends = each
+                client.freeze()
+
+    def _struck(self, each: Armed) -> list[Client]:
+        return [client for client in self._streams if not client.frozen and self._faults.drawn(each)]
+
+    def _announce(self, client: Client, now: int) -> None:
+        event = {"e": "serverShutdown", "E": client.stamp(now)}
+        self.send(client, self._spelled(client, "!serverShutdown", event))
 
     def _publish(self, frame: Frame, now: int) -> None:
-        if "@depth" in frame.stream and self._faults.skips(frame.stream, now):
+        faults, stream = self._faults, frame.stream
+        if faults.strikes("mute", stream, now) or faults.strikes("gap", stream, now):
             return
-        held = round(self._faults.delay(f"STREAM {frame.stream}", now) * SECOND)
-        if held or self._late:
-            due = max(now + held, self._late[-1][0] if self._late else 0)
-            self._late.append((due, frame))
-        else:
-            self._deliver(frame)
+        held = round(faults.delay(f"STREAM {stream}", now) * SECOND)
+        for _ in range(2 if faults.strikes("duplicate", stream, now) else 1):
+            if held or self._late:
+                due = max(now + held, self._late[-1][0] if self._late else 0)
+                self._late.append((due, frame))
+            else:
+                self._deliver(frame)
 
     def _deliver(self, frame: Frame) -> None:
         spelled: dict[tuple[Stamp, bool], bytes] = {}
-        for client in self._readers.get(frame.stream, ()):
+        now = self._wall.now()
+        for client in tuple(self._readers.get(frame.stream, ())):
             key = client.stamp, self._combined[client]
             if key not in spelled:
                 spelled[key] = self._spelled(client, frame.stream, frame.make(client.stamp))
-            self.send(client, spelled[key])
+            share = None if client.frozen else self._faults.torn(frame.stream, now)
+            if share is None:
+                self.send(client, spelled[key])
+            else:
+                client.tear(spelled[key], share)
 
     def _spelled(self, client: Client, stream: str, payload: Json) -> bytes:
         return msgspec.json.encode({"stream": stream, "data": payload} if self._combined[client] else payload)
@@ -119,6 +147,8 @@ class StreamDoor(Door):
             return self._property(client, params)
         if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
             raise BadRequest(2, "Invalid request: params must be a list of stream names")
+        if verb == "SUBSCRIBE" and any(self._faults.strikes("refuse", name, self._wall.now()) for name in params):
+            raise BadRequest(2, "Invalid request: refused by a fault of the sandbox")
         act = self._subscribe if verb == "SUBSCRIBE" else self._unsubscribe
         act(client, params)
         return None
@@ -138,13 +168,13 @@ class StreamDoor(Door):
             raise BadRequest(2, f"Invalid request: at most {MOST_STREAMS} streams on one connection")
         for name in names:
             mine[name] = None
-            self._readers[name].add(client)
+            self._readers[name][client] = None
             self._listen(name)
 
     def _unsubscribe(self, client: Client, names: Iterable[str]) -> None:
         for name in names:
             self._streams.get(client, {}).pop(name, None)
-            self._readers[name].discard(client)
+            self._readers[name].pop(client, None)
             if not self._readers[name]:
                 del self._readers[name]
         self._hush()

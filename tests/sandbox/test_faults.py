@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -40,7 +42,8 @@ class TestPlan:
             ('{"faults": [{"kind": "dropp"}]}', "did you mean 'drop'"),
             ('{"faults": [{"kind": "delay", "ms": 1, "matches": "*"}]}', "did you mean 'match'"),
             ('{"fault": []}', "did you mean 'faults'"),
-            ('{"faults": [{"kind": "mute", "match": "x"}]}', "unknown field of a mute fault"),
+            ('{"faults": [{"kind": "mute", "times": 2}]}', "unknown field of a mute fault"),
+            ('{"faults": [{"kind": "shutdwn"}]}', "did you mean 'shutdown'"),
         ],
     )
     def test_a_misspelled_name_is_told_the_nearest(self, text: str, hint: str) -> None:
@@ -59,6 +62,10 @@ class TestPlan:
             '{"faults": [{"kind": "429", "times": 0}]}',
             '{"faults": [{"kind": "504", "chance": 2}]}',
             '{"faults": [{"kind": "delay"}]}',
+            '{"faults": [{"kind": "lag"}]}',
+            '{"faults": [{"kind": "drop", "retry_after": -1}]}',
+            '{"faults": [{"kind": "mute", "match": "GET /api/v3/depth"}]}',
+            '{"faults": [{"kind": "gap", "match": "btcusdt@depth"}]}',
         ],
     )
     def test_what_cannot_be_is_refused(self, text: str) -> None:
@@ -85,7 +92,7 @@ class TestInForce:
     def test_a_drop_strikes_once_and_keeps_the_door_shut(self) -> None:
         felt = faults({"kind": "drop", "at": 1, "for": 2})
         assert [felt.drops(second * SECOND) for second in range(4)] == [False, True, False, False]
-        assert [felt.refuses(second * SECOND) for second in range(4)] == [False, True, True, False]
+        assert [felt.refuses(second * SECOND) is not None for second in range(4)] == [False, True, True, False]
 
     def test_requests_are_delayed_by_default_and_frames_by_name(self) -> None:
         felt = faults({"kind": "delay", "ms": 300})
@@ -101,11 +108,70 @@ class TestInForce:
         assert drawn(1) == drawn(1) != drawn(2)
         assert 10 < sum(drawn(1)) < 40
 
-    def test_cleared_is_cleared(self) -> None:
-        felt = faults({"kind": "mute"}, {"kind": "gap"})
-        felt.clear()
+    def test_each_kind_strikes_the_streams_it_means(self) -> None:
+        kinds = ("mute", "gap", "duplicate", "tear", "refuse")
+        everything = faults(*({"kind": kind} for kind in kinds))
+        struck = {
+            kind: [everything.strikes(kind, stream, 0) for stream in ("a@trade", "a@depth@100ms")] for kind in kinds
+        }
+        assert struck == {
+            "mute": [True, True],
+            "gap": [False, True],
+            "duplicate": [True, True],
+            "tear": [True, False],
+            "refuse": [True, False],
+        }
+        one = faults(*({"kind": kind, "match": "STREAM a@trade"} for kind in kinds))
+        for kind in kinds:
+            assert not one.strikes(kind, "b@trade", 0)
+            assert one.strikes(kind, "a@trade", 0)
+
+    def test_no_request_is_struck_by_what_befalls_streams(self) -> None:
+        felt = faults({"kind": "mute"}, {"kind": "duplicate"}, {"kind": "tear"})
+        assert felt.before("GET /x", 0) is felt.after("GET /x", 0) is None
+        assert felt.delay("GET /x", 0) == 0
+
+    def test_a_mute_with_a_match_leaves_the_sockets_alone(self) -> None:
+        felt = faults({"kind": "mute", "match": "STREAM a@*", "for": 2})
         assert not felt.muted(0)
-        assert not felt.skips("btcusdt@depth", 0)
+        assert [felt.strikes("mute", "a@trade", second * SECOND) for second in (0, 1, 2)] == [True, True, False]
+
+    def test_what_befalls_open_connections_begins_once(self) -> None:
+        felt = faults({"kind": "shutdown", "at": 1}, {"kind": "freeze", "at": 1})
+        assert [len(felt.begun("shutdown", second * SECOND)) for second in range(4)] == [0, 1, 0, 0]
+        [frozen] = felt.begun("freeze", 5 * SECOND)
+        assert (frozen.begins, frozen.ends) == (SECOND, None)
+
+    def test_a_shutdown_takes_as_long_as_the_venues_unless_told(self) -> None:
+        felt = faults({"kind": "shutdown"}, {"kind": "shutdown", "at": 1, "for": 3})
+        assert [each.ends for each in felt.begun("shutdown", SECOND)] == [600 * SECOND, 4 * SECOND]
+
+    def test_a_torn_frame_s_share_is_drawn_from_the_seed(self) -> None:
+        def shares(seed: int) -> list[float | None]:
+            felt = faults({"kind": "tear", "times": 5}, seed=seed)
+            return [felt.torn("a@trade", 0) for _ in range(6)]
+
+        assert shares(1) == shares(1) != shares(2)
+        assert all(share is not None and 0 <= share < 1 for share in shares(1)[:5])
+        assert shares(1)[5] is None
+
+    def test_a_429_asks_for_a_second_and_a_drop_for_nothing_unless_told(self) -> None:
+        felt = faults(
+            {"kind": "429"}, {"kind": "drop", "for": 1}, {"kind": "drop", "at": 1, "for": 1, "retry_after": 9}
+        )
+        struck = felt.before("GET /x", 0)
+        assert struck is not None
+        assert struck.retry_after == 1
+        refusals = [felt.refuses(second * SECOND) for second in (0, 1)]
+        assert [refusal and refusal.retry_after for refusal in refusals] == [None, 9]
+
+    def test_cleared_is_cleared(self) -> None:
+        felt = faults({"kind": "mute"}, {"kind": "gap"}, {"kind": "shutdown"})
+        [announced] = felt.begun("shutdown", 0)
+        felt.clear()
+        assert announced.cleared
+        assert not felt.muted(0)
+        assert not felt.strikes("gap", "btcusdt@depth", 0)
 
 
 class TestFelt:
@@ -120,7 +186,9 @@ class TestFelt:
         with ExitStack() as opened:
 
             def open_one(path: str = "/ws/btcusdt@depth@100ms") -> ClientConnection:
-                return opened.enter_context(connect(sandbox.hosts.stream + path, compression=None, proxy=None))
+                return opened.enter_context(
+                    connect(sandbox.hosts.stream + path, compression=None, proxy=None, close_timeout=0.5)
+                )
 
             yield open_one
 
@@ -207,6 +275,126 @@ class TestFelt:
             last = update["u"]
         assert latest >= 0.4
 
+    def test_a_mute_stream_is_silent_beside_lively_ones(self, sandbox: Handle, stream: Any) -> None:
+        connection = stream("/ws")
+        sandbox.fault("mute", match="STREAM btcusdt@depth*")
+        _subscribe(connection, "btcusdt@depth@100ms", "btcusdt@bookTicker")
+        heard = [_update(connection) for _ in range(20)]
+        assert {"result": None, "id": 1} in heard
+        assert not any("U" in update for update in heard)
+        sandbox.clear_faults()
+        assert _until(connection, lambda update: "U" in update)
+
+    def test_frames_can_come_twice(self, sandbox: Handle, stream: Any) -> None:
+        connection = stream()
+        sandbox.fault("duplicate", match="STREAM btcusdt@depth@100ms", times=3)
+        updates = [_update(connection) for _ in range(12)]
+        twice = [one for one, other in itertools.pairwise(updates) if one == other]
+        assert len(twice) == 3
+
+    def test_frames_of_any_stream_can_be_lost(self, sandbox: Handle, stream: Any) -> None:
+        connection = stream("/ws/btcusdt@trade")
+        last = _update(connection)["t"]
+        sandbox.fault("gap", match="STREAM btcusdt@trade", times=2)
+        while (trade := _update(connection)["t"]) == last + 1:
+            last = trade
+        assert trade == last + 3
+
+    def test_a_frame_can_break_off_in_the_middle(self, sandbox: Handle, stream: Any) -> None:
+        connection, other = stream(), stream("/ws/btcusdt@bookTicker")
+        _update(connection)
+        sandbox.fault("tear", match="STREAM btcusdt@depth*")
+        with pytest.raises(ConnectionClosed) as ended:
+            _read_on(connection, timeout=5)
+        assert ended.value.rcvd is None
+        assert _update(other)
+        assert _update(stream())
+
+    def test_a_shutdown_is_announced_before_the_cut_and_spares_who_comes_after(
+        self, sandbox: Handle, stream: Any
+    ) -> None:
+        raw, combined = stream(), stream("/stream?streams=btcusdt@depth@100ms")
+        _update(raw), _update(combined)
+        before = time.time() * 1000
+        sandbox.fault("shutdown", for_=1.0)
+        told = _until(raw, lambda update: update["e"] == "serverShutdown")
+        wrapped = _until(combined, lambda update: update["stream"] == "!serverShutdown")
+        assert set(told) == {"e", "E"}
+        assert set(wrapped["data"]) == {"e", "E"}
+        assert abs(told["E"] - before) < 5_000
+        fresh = stream()
+        assert _update(raw)["e"] == "depthUpdate"  # until the cut everything comes
+        began = time.monotonic()
+        for connection in (raw, combined):
+            with pytest.raises(ConnectionClosed):
+                _read_on(connection, timeout=5)
+        assert 0.3 < time.monotonic() - began < 4
+        for _ in range(15):
+            assert _update(fresh)["e"] == "depthUpdate"
+
+    def test_a_cleared_shutdown_cuts_nobody(self, sandbox: Handle, stream: Any) -> None:
+        connection = stream()
+        sandbox.fault("shutdown", for_=0.5)
+        _until(connection, lambda update: update["e"] == "serverShutdown")
+        sandbox.clear_faults()
+        for _ in range(10):
+            assert _update(connection)
+
+    def test_a_half_open_connection_is_silent_and_deaf_and_others_are_not(self, sandbox: Handle, stream: Any) -> None:
+        connection = stream()
+        _update(connection)
+        sandbox.fault("freeze", for_=1.5)
+        with pytest.raises(TimeoutError):
+            _read_on(connection, timeout=0.6)
+        assert not connection.ping().wait(0.3)
+        assert _update(stream())
+        with pytest.raises(ConnectionClosed):
+            connection.recv(timeout=5)
+
+    def test_a_half_open_connection_stays_so_when_the_fault_is_cleared(self, sandbox: Handle, stream: Any) -> None:
+        connection = stream()
+        sandbox.fault("freeze")
+        with pytest.raises(TimeoutError):
+            _read_on(connection, timeout=0.6)
+        sandbox.clear_faults()
+        with pytest.raises(ConnectionClosed):
+            connection.recv(timeout=5)
+
+    def test_one_connection_can_lag_behind_another(self, sandbox: Handle, stream: Any) -> None:
+        slow = stream()
+        _update(slow)
+        sandbox.fault("lag", ms=600, for_=2)
+        time.sleep(0.15)
+        quick = stream()
+        _update(quick)
+        behind, last = 0, 0
+        while not behind and (late := _update(slow)):
+            assert late["U"] > last
+            last, behind = late["u"], _update(quick)["u"] > late["u"]
+        ends = time.monotonic() + 3.5
+        while time.monotonic() < ends:
+            late = _update(slow)
+            assert late["U"] == last + 1
+            last = late["u"]
+        assert abs(time.time() * 1000 - late["E"]) < 500  # it has caught up, and nothing was lost
+
+    def test_a_subscription_can_be_refused(self, sandbox: Handle, stream: Any) -> None:
+        connection = stream("/ws")
+        sandbox.fault("refuse", match="STREAM btcusdt@trade")
+        _subscribe(connection, "btcusdt@depth@100ms", "btcusdt@trade")
+        assert _update(connection)["error"]["code"] == 2
+        with pytest.raises(TimeoutError):
+            connection.recv(timeout=0.4)
+        _subscribe(connection, "btcusdt@depth@100ms", "btcusdt@trade")
+        assert _update(connection) == {"result": None, "id": 1}
+
+    def test_a_refused_handshake_can_name_a_time(self, sandbox: Handle, stream: Any) -> None:
+        sandbox.fault("drop", for_=0.5, retry_after=7)
+        with pytest.raises(InvalidStatus) as refused:
+            stream()
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"] == "7"
+
     def test_a_misspelled_fault_is_told_the_nearest(self, sandbox: Handle) -> None:
         with pytest.raises(UsageError, match="did you mean 'mute'"):
             sandbox.fault("mutes")
@@ -218,6 +406,18 @@ class TestFelt:
 
 def _update(connection: ClientConnection) -> Any:
     return json.loads(connection.recv(timeout=5))
+
+
+def _until(connection: ClientConnection, wanted: Callable[[Any], bool]) -> Any:
+    """The first message that is wanted."""
+    ends = time.monotonic() + 15
+    while not wanted(message := _update(connection)):
+        assert time.monotonic() < ends, "it never came"
+    return message
+
+
+def _subscribe(connection: ClientConnection, *names: str) -> None:
+    connection.send(json.dumps({"method": "SUBSCRIBE", "params": names, "id": 1}))
 
 
 def _read_on(connection: ClientConnection, timeout: float) -> None:

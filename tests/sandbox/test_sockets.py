@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import serve
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
 from websockets.uri import parse_uri
 
 from kit.clock import DAY, SECOND, ManualClock
@@ -35,12 +37,14 @@ class RawClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
         self.reader, self.writer = reader, writer
         self.protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}/"))
+        self.response: Response | None = None
 
     async def shake_hands(self) -> None:
         self.protocol.send_request(self.protocol.connect())
         self.flush()
-        while not self.protocol.events_received():
+        while self.response is None:
             await self.feed()
+            self.response = next((each for each in self.protocol.events_received() if isinstance(each, Response)), None)
 
     def flush(self) -> None:
         for data in self.protocol.data_to_send():
@@ -120,5 +124,30 @@ def test_a_connection_lives_a_day(clock: ManualClock) -> None:
         assert frame is not None
         assert frame.opcode is Opcode.CLOSE
         client.flush()
+
+    asyncio.run(met(clock, story))
+
+
+def test_an_address_may_try_to_connect_only_so_often(clock: ManualClock) -> None:
+    async def story(door: Door, client: RawClient) -> None:
+        port = client.protocol.uri.port
+
+        async def answer() -> Response:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            caller = RawClient(reader, writer, port)
+            await caller.shake_hands()
+            writer.close()
+            assert caller.protocol.handshake_exc is None or isinstance(caller.protocol.handshake_exc, InvalidStatus)
+            assert caller.response is not None
+            return caller.response
+
+        clock.advance(10 * SECOND)
+        assert {(await answer()).status_code for _ in range(299)} == {101}
+        refused = await answer()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "300")  # it counts as a try as well
+        clock.advance(299 * SECOND)
+        assert (await answer()).status_code == 429
+        clock.advance(2 * SECOND)
+        assert (await answer()).status_code == 101
 
     asyncio.run(met(clock, story))
