@@ -7,11 +7,12 @@ younger: pings, acknowledgements and a socket that merely stays open prove nothi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from kit.clock import SECOND
-from kit.model import Quote
+from kit.model import Channel, Quote
 
 
 class FeedState(StrEnum):
@@ -52,10 +53,12 @@ TABLE: dict[tuple[FeedState, FeedEvent], FeedState] = {
     (FeedState.IDLE, FeedEvent.START): FeedState.CONNECTING,
     (FeedState.CONNECTING, FeedEvent.CONNECTED): FeedState.SYNCING,
     (FeedState.CONNECTING, FeedEvent.DROPPED): FeedState.CONNECTING,  # one attempt failed, the next follows
+    (FeedState.SYNCING, FeedEvent.CONNECTED): FeedState.SYNCING,  # on another connection
     (FeedState.SYNCING, FeedEvent.SYNCED): FeedState.LIVE,
     (FeedState.SYNCING, FeedEvent.GAP): FeedState.SYNCING,
     (FeedState.SYNCING, FeedEvent.SILENT): FeedState.SYNCING,  # nothing was shown yet that could go stale
     (FeedState.SYNCING, FeedEvent.DROPPED): FeedState.CONNECTING,
+    (FeedState.LIVE, FeedEvent.CONNECTED): FeedState.STALE,  # on another connection: something may be missing
     (FeedState.LIVE, FeedEvent.GAP): FeedState.STALE,
     (FeedState.LIVE, FeedEvent.SILENT): FeedState.STALE,
     (FeedState.LIVE, FeedEvent.DROPPED): FeedState.STALE,
@@ -79,16 +82,29 @@ class Picture:
 
 
 class Feed:
-    """One feed's state and age, moved by events that carry their time (µs)."""
+    """One channel of one instrument on one connection: its state and age, moved by what carries its time (µs)."""
 
-    def __init__(self, *, stale_after: float = 10.0) -> None:
+    def __init__(self, channel: Channel, *, stale_after: float = 10.0) -> None:
+        self.channel = channel
         self.state = FeedState.IDLE
         self.stale_after = round(stale_after * SECOND)
-        """µs without data after which the feed is STALE."""
-        self.last_data: int | None = None
-        """When the picture was last proven current, µs; None before any data."""
+        """µs without proof after which the feed is STALE."""
+        self.connection = 0
+        """The connection that carries it, counted per venue; 0 before any."""
+        self.framed = False
+        """True once a frame has come since the subscription was confirmed: nothing else proves its spelling."""
+        self.heard = 0
+        """When its last frame was received, µs; 0 before any."""
+        self.proven = 0
+        """When it was last proven current, by a frame or by REST, µs; 0 when it never was."""
+        self.whole = 0
+        """Up to when certainly nothing is missing, µs: REST's word that a price is the same does not move it."""
+        self.venue_time = 0
+        """The venue's time of the newest message, µs; 0 where it sends none."""
+        self.reason = "not started"
+        """Why it is not LIVE; empty when it is."""
 
-    def advance(self, event: FeedEvent) -> FeedState:
+    def advance(self, event: FeedEvent, reason: str = "") -> FeedState:
         """Move along the table; ValueError for an event that can't happen in this state."""
         if self.state is FeedState.CLOSED:
             return self.state
@@ -96,23 +112,57 @@ class Feed:
             self.state = TABLE[self.state, event]
         except KeyError:
             raise ValueError(f"a feed that is {self.state} can't be {event}") from None
+        self.reason = reason
         return self.state
 
-    def proven(self, now: int) -> None:
-        """Application data came, or REST confirmed the picture, as of ``now``."""
-        if self.last_data is None or now > self.last_data:
-            self.last_data = now
+    def frame(self, now: int) -> None:
+        """A frame of this channel came."""
+        self.framed = True
+        self.heard = now
+        if now > self.proven:
+            self.proven = self.whole = now
+
+    def confirmed(self, at: int, *, exactly: bool) -> None:
+        """REST showed, as of ``at``, what is shown here; ``exactly``: that nothing has happened in between either."""
+        self.proven = max(self.proven, at)
+        if exactly:
+            self.whole = max(self.whole, at)
+
+    @property
+    def quiet(self) -> bool:
+        """True when the last proof is REST's: the market is silent, not the feed."""
+        return self.proven > self.heard
 
     def silence(self, now: int) -> int:
-        """µs since the picture was last proven; since the epoch when it never was."""
-        return now - (self.last_data or 0)
+        """µs since it was last proven current; since the epoch when it never was."""
+        return now - self.proven
 
     def age(self, now: int) -> float:
-        """Seconds since the picture was last proven current; ``inf`` when it never was."""
-        return math.inf if self.last_data is None else max(0, now - self.last_data) / SECOND
+        """Seconds since it was last proven current; ``inf`` when it never was."""
+        return max(0, now - self.proven) / SECOND if self.proven else math.inf
+
+    def venue_age(self, venue_now: int) -> float:
+        """Seconds since the venue's time of the newest message, by the venue's clock; ``nan`` where it sends none."""
+        return (venue_now - self.venue_time) / SECOND if self.venue_time else math.nan
 
     def at(self, now: int) -> FeedState:
         """The state a reader must believe at ``now``: LIVE turns STALE by itself when the data stops."""
-        if self.state is FeedState.LIVE and self.silence(now) > self.stale_after:
+        if self.state is FeedState.LIVE and now - self.proven > self.stale_after:
             return FeedState.STALE
         return self.state
+
+
+WORST = (
+    FeedState.CLOSED,
+    FeedState.IDLE,
+    FeedState.CONNECTING,
+    FeedState.SYNCING,
+    FeedState.STALE,
+    FeedState.LIVE,
+)
+"""The worst first: a picture is as good as the worst of its feeds."""
+
+
+def worst(states: Iterable[FeedState]) -> FeedState:
+    """The worst of some states."""
+    return min(states, key=WORST.index)

@@ -1,379 +1,288 @@
 """One instrument's candles, trades, quote and book, kept equal to the venue's.
 
-Pure: it is told what the stream brought, what REST answered and what time it is, and says what it needs to ask. After
-anything that may have lost messages it asks again for everything, holds what the stream brings meanwhile, and joins
-the two without a seam or a duplicate; until then the feed is not LIVE. Duplicates and late copies are recognised by
-trade id, update id and bar, so two overlapping connections may feed one mirror.
+Pure: it is told what the stream brought, what REST answered and what time it is, and says what it needs to ask. Each
+channel is kept whole by itself (its strand), so a gap in one resyncs that one. Here they watch each other:
+a quote tells of updates the book must have, a bar of trades, the book's top of quotes, and a channel that stays behind
+the others is mute. Where all of them are silent, REST is asked whether the market is.
+
+Duplicates and late copies are recognised by trade id, update id and bar, so two connections may feed one mirror.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable
+from typing import Any
 
 from kit.clock import SECOND
-from kit.errors import SequenceGap
-from kit.market.book import Book
-from kit.market.candles import holes, next_time
-from kit.market.feed import Feed, FeedEvent, FeedState
-from kit.market.frame import CandleRing, TradeRing
-from kit.model import BookDelta, BookSnapshot, Candle, Quote, Trade
+from kit.market.book import Book, BookRule
+from kit.market.book_strand import BookStrand
+from kit.market.candle_ring import CandleRing
+from kit.market.candle_strand import CandleStrand
+from kit.market.feed import WORST, Feed, FeedState, worst
+from kit.market.quote_ring import QuoteRing
+from kit.market.quote_strand import QuoteStrand, prices
+from kit.market.strand import Ask, Due, Gap, Host, Need, Strand
+from kit.market.trade_ring import TradeRing
+from kit.market.trade_strand import TradeStrand
+from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
 
-T = TypeVar("T")
-
-PAGE = 1000
-"""Rows to ask for at once; a full page means that there is more."""
-LAG_TRIES = 5
-"""How often REST is asked again for rows the stream proves to exist, before their absence is believed."""
-HELD = 100_000
-"""Most trades held while REST is asked; the oldest go first and are then asked for."""
 GAPS = 1_000
 """Most lost intervals remembered."""
+SLOW = 6
+"""Trades and bars may be silent so many times as long as quotes and book: no order is priced by them."""
+FIRST = 2 * SECOND
+"""µs after which a channel that is complete but has brought nothing yet is probed."""
+EVERYTHING = frozenset(Need)
 
-
-class Need(Enum):
-    """What only REST can tell."""
-
-    CANDLES = "candles"
-    TRADES = "trades"
-    QUOTE = "quote"
-    BOOK = "book"
-    PROBE = "probe"
-    """The quote again, to tell a quiet market from a mute feed."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A question for REST: for candles from the open time ``start`` (µs), for trades from the id ``start``.
-
-    Without ``start`` the newest are wanted. ``at`` is when it was asked (µs); an answer to an ``epoch`` that is over
-    is ignored.
-    """
-
-    need: Need
-    start: int | None
-    at: int
-    epoch: int
-
-
-@dataclass
-class Due:
-    """A need that is not met yet: when to ask next (µs), how often it was asked in vain, from where."""
-
-    at: int
-    start: int | None = None
-    tries: int = 0
-    asked: bool = False
-
-    def again(self, now: int, wait: float = 0.0) -> None:
-        """Ask once more, after a pause that grows; ``wait`` (s) is its least."""
-        pause = max(min(0.25 * 2**self.tries, 10.0), wait)
-        self.at, self.tries, self.asked = now + round(pause * SECOND), self.tries + 1, False
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Quotes and depth between ``start`` and ``end`` (µs) were lost: no venue gives them back."""
-
-    start: int
-    end: int
-    reason: str
+MarketEvent = Candle | Trade | Quote | BookDelta | BookSnapshot
 
 
 class Mirror:
-    """The picture of one instrument; ``version`` counts its changes."""
+    """The picture of one instrument; ``version`` counts its changes.
+
+    ``rest`` are the questions that can be asked (a tape answers few); without ``bars`` candles are folded from trades,
+    without ``quotes`` the quote is the top of the book. ``stale_after`` (s) is how long quotes and book may go without
+    proof.
+    """
 
     def __init__(
-        self, symbol: str, interval: str, *, candles: int = 10_000, trades: int = 50_000, stale_after: float = 10.0
+        self,
+        symbol: str,
+        interval: str,
+        *,
+        rule: BookRule = BookRule.IDS,
+        depth: int | None = None,
+        bars: bool = True,
+        quotes: bool = True,
+        says_closed: bool = True,
+        candle_rows: int = 10_000,
+        trade_rows: int = 50_000,
+        quote_rows: int = 50_000,
+        stale_after: float = 10.0,
+        rest: frozenset[Need] = EVERYTHING,
     ) -> None:
         self.symbol, self.interval = symbol, interval
-        self.feed = Feed(stale_after=stale_after)
-        self.candles, self.trades, self.book = CandleRing(candles), TradeRing(trades), Book(symbol)
-        self.quote: Quote | None = None
         self.gaps: tuple[Gap, ...] = ()
-        self.holes: list[list[str]] = []
-        """Bars the venue does not have, as in ``attrs``."""
+        """Intervals whose quotes or depth were lost, the oldest first."""
         self.version = 0
-        self.reason = "not started"
-        """Why it is not LIVE."""
-        self._due: dict[Need, Due] = {}
-        self._epoch = 0
-        self._connected = False
-        self._mute = False
-        self._proven = False
-        self._probed = 0
-        self._quote_id = 0
-        self._behind: tuple[int, int] | None = None
-        """An update that a quote told of and the book has not reached, and since when (µs)."""
-        self._lost: tuple[int, str] | None = None
-        self._held_candles: deque[Candle] = deque(maxlen=HELD)
-        self._held_trades: deque[Trade] = deque(maxlen=HELD)
+        self.restless = True
+        """Something may be due: look at ``asks``."""
+        self._rest, self._rule = rest, rule
+        self._patience = round(stale_after * SECOND / 2)
+        self._probed = dict.fromkeys((Need.TOUCH, Need.LAST_TRADE), 0)
+        self._probes: dict[Need, Due] = {}
+        host, slow = Host(rest, self._needs, self._lost), stale_after * SLOW
+        self.trade = TradeStrand(host, trade_rows, stale_after=slow)
+        self.candle = CandleStrand(host, interval, candle_rows, says_closed=says_closed, stale_after=slow)
+        self.touch = QuoteStrand(host, quote_rows, patience=self._patience, stale_after=stale_after)
+        self.depth = BookStrand(host, Book(symbol, rule, depth), quote_rows, stale_after=stale_after)
+        self.strands: dict[Channel, Strand] = {
+            Channel.TRADE: self.trade,
+            Channel.CANDLE: self.candle,
+            Channel.QUOTE: self.touch,
+            Channel.BOOK: self.depth,
+        }
+        self.book = self.depth.book
         self._takers: dict[type, Callable[[Any, int], None]] = {
-            Candle: self._candle,
-            Trade: self._trade,
-            Quote: self._quote,
-            BookDelta: self._delta,
+            Trade: self.trade.take,
+            Candle: self.candle.take,
+            Quote: self.touch.take,
+            BookDelta: self.depth.take,
+            BookSnapshot: self.depth.take,
         }
-        self._readers: dict[Need, Callable[[Ask, Any, int], bool]] = {
-            Need.CANDLES: self._read_candles,
-            Need.TRADES: self._read_trades,
-            Need.QUOTE: self._read_quote,
-            Need.BOOK: self._read_book,
-            Need.PROBE: self._read_probe,
-        }
+
+    # -- what may be read
+
+    @property
+    def candles(self) -> CandleRing:
+        """The bars."""
+        return self.candle.ring
+
+    @property
+    def trades(self) -> TradeRing:
+        """The prints."""
+        return self.trade.ring
+
+    @property
+    def quotes(self) -> QuoteRing:
+        """The quotes, as they came."""
+        return self.touch.ring
+
+    @property
+    def tops(self) -> QuoteRing:
+        """The best bid and ask of the book, after each change of it."""
+        return self.depth.tops
+
+    @property
+    def quote(self) -> Quote | None:
+        """The newest quote, None before any."""
+        return self.touch.quote
+
+    @property
+    def holes(self) -> list[list[str]]:
+        """Bars the venue does not have, as in ``attrs``."""
+        return self.candle.holes
+
+    @property
+    def feeds(self) -> dict[Channel, Feed]:
+        """Each channel's state."""
+        return {channel: strand.feed for channel, strand in self.strands.items()}
+
+    def at(self, now: int) -> FeedState:
+        """The state a reader must believe at ``now``: the worst of the channels'."""
+        return worst(strand.feed.at(now) for strand in self.strands.values())
+
+    def age(self, now: int) -> float:
+        """Seconds since quote and book were last proven current, the older of the two; ``inf`` when one never was."""
+        return max(self.touch.feed.age(now), self.depth.feed.age(now))
+
+    @property
+    def reason(self) -> str:
+        """Why it is not LIVE; empty when it is."""
+        sick = [strand.feed for strand in self.strands.values() if strand.feed.state is not FeedState.LIVE]
+        return min(sick, key=lambda feed: WORST.index(feed.state)).reason if sick else ""
 
     # -- what happens to the connection
 
     def start(self) -> None:
         """The owner wants it; a connection is on its way."""
-        self._move(FeedEvent.START, "connecting")
+        for strand in self.strands.values():
+            strand.start()
 
-    def up(self, now: int) -> None:
-        """The venue has confirmed the subscriptions: from now on everything that happens comes."""
-        self._connected = True
-        self._move(FeedEvent.CONNECTED, "reading what the stream can't tell")
-        self._resync(now)
+    def up(self, channel: Channel, connection: int, now: int) -> None:
+        """The venue has confirmed a subscription: from now on everything of it comes."""
+        if self.strands[channel].feed.state is not FeedState.CLOSED:
+            self.strands[channel].up(connection, now)
+            self._changed()
 
-    def down(self, reason: str) -> None:
-        """The connection is gone."""
-        self._connected = False
-        self._due.clear()
-        self._lose(FeedEvent.DROPPED, reason)
-        self.book.desync()
+    def down(self, channel: Channel, reason: str) -> None:
+        """The connection of a channel is gone, frames of it are missing, or the venue refused it."""
+        self.strands[channel].down(reason)
+        self._changed()
 
     def close(self) -> None:
         """Nothing more is taken in or asked for; the frames stay readable, the book does not."""
-        self._connected = False
-        self._due.clear()
-        self.book.desync()
-        self._move(FeedEvent.CLOSE, "closed")
+        for strand in self.strands.values():
+            strand.close()
+        self._probes.clear()
+        self._changed()
 
-    def tick(self, now: int) -> None:
-        """Notice silence, and have it looked into before it makes the feed STALE. Call a few times a second."""
-        if not self._connected:
-            return
-        self._notice_silence(now)
-        patience = self.feed.stale_after // 2
-        if self._behind is not None and now - self._behind[1] > patience and self.book.synced:
-            self.book.desync()
-            self._miss(Need.BOOK, None, now, "the book stands still while the quotes move on")
-        if not self._due and min(self.feed.silence(now), now - self._probed) >= patience:
-            self._probed = now
-            self._due[Need.PROBE] = Due(now)
-
-    def _notice_silence(self, now: int) -> None:
-        silence = self.feed.silence(now)
-        if self.feed.state is FeedState.LIVE and silence > self.feed.stale_after:
-            self._mute = True
-            self._lose(FeedEvent.SILENT, f"no data for {silence / SECOND:.1f} s")
-            self.book.desync()  # a frozen book is not shown
-
-    def _resync(self, now: int) -> None:
-        """Ask for everything: something may have been missed."""
-        self._epoch += 1
-        self._mute = self._proven = False
-        self._quote_id, self._probed, self._behind = 0, now, None
-        self._held_candles.clear()
-        self._held_trades.clear()
-        self._due = {
-            Need.CANDLES: Due(now, self.candles.last_time),
-            Need.TRADES: Due(now),
-            Need.QUOTE: Due(now),
-            Need.BOOK: Due(now),
-        }
+    def _changed(self) -> None:
+        self.version += 1
+        self.restless = True
 
     # -- what the stream brings
 
-    def take(self, event: Candle | Trade | Quote | BookDelta, now: int) -> None:
+    def take(self, event: MarketEvent, now: int) -> None:
         """One market-data event, received at ``now`` (µs). What comes before ``up`` is left to REST."""
-        if not self._connected:
-            return
-        self._notice_silence(now)
-        self.feed.proven(now)
-        if self._mute:  # the silence may have swallowed messages: trust nothing across it
-            self._resync(now)
-        self._proven = True
         self._takers[type(event)](event, now)
         self.version += 1
-        self._settle(now)
 
-    def _candle(self, candle: Candle, now: int) -> None:
-        if Need.CANDLES in self._due:
-            self._held_candles.append(candle)
-        elif self._continues(candle):
-            self.candles.put(candle, "ws")
-        else:
-            self._held_candles.append(candle)
-            self._miss(Need.CANDLES, self.candles.last_time, now, f"bars before {candle.time} did not come")
+    def tick(self, now: int) -> None:
+        """Notice what is silent or behind, and have it looked into. Call a few times a second."""
+        for strand in self.strands.values():
+            strand.tick(now)
+        self._compare(now)
+        self._probe(now)
+        self.restless = True
 
-    def _continues(self, candle: Candle) -> bool:
-        """True when no bar, and no last version of a bar, is missing before this one."""
-        last = self.candles.last_time
-        if last is None or candle.time <= last:
-            return True
-        return self.candles.forming is None and candle.time == next_time(last, self.interval)
+    def _compare(self, now: int) -> None:
+        """What the channels know of each other."""
+        quote, book, last = self.touch.quote, self.book, self.trades.last_id or 0
+        if self.candle.last_trade and self.trade.complete:
+            self.trade.known(self.candle.last_trade, self.candle.feed.heard, now)
+        told = self.candle.last_trade >= last if self.candle.last_trade else self.candle.told >= self.trade.feed.heard
+        self.candle.behind(not told and self.trade.complete, now)
+        if quote is None or not book.synced or self.touch.feed.state is not FeedState.LIVE:
+            return
+        if quote.update_id:
+            self.depth.known(quote.update_id, self.touch.feed.heard, now)
+        top = self.depth.top
+        if top is None or prices(top) == prices(quote):
+            self.touch.trust()
+        elif self.depth.feed.heard > self.touch.feed.heard and book.last_id >= quote.update_id:
+            self.touch.suspect(now)
 
-    def _trade(self, trade: Trade, now: int) -> None:
-        last = self.trades.last_id
-        if Need.TRADES in self._due:
-            self._held_trades.append(trade)
-        elif last is None or trade.id <= last + 1:
-            self.trades.put(trade, "ws")
-        else:
-            self._held_trades.append(trade)
-            self._miss(Need.TRADES, last + 1, now, f"trades {last + 1} to {trade.id - 1} did not come")
+    def _probe(self, now: int) -> None:
+        """Ask REST whether a strand is quiet or mute."""
+        pairs = ((Need.TOUCH, (self.touch, self.depth), 1), (Need.LAST_TRADE, (self.trade, self.candle), SLOW))
+        for need, strands, slowness in pairs:
+            asked = now - self._probed[need]
+            if need not in self._rest or need in self._probes or asked < FIRST:
+                continue
+            if any(_doubtful(strand, now, asked, self._patience * slowness) for strand in strands):
+                self._probed[need] = now
+                self._probes[need] = Due(now)
 
-    def _quote(self, quote: Quote, now: int) -> None:
-        if quote.update_id >= self._quote_id:
-            self.quote, self._quote_id = quote, quote.update_id
-            self._due.pop(Need.QUOTE, None)
-            if self._behind is None and self.book.synced and quote.update_id > self.book.last_id:
-                self._behind = quote.update_id, now
+    def _needs(self) -> None:
+        self.restless = True
 
-    def _delta(self, delta: BookDelta, now: int) -> None:
-        try:
-            self.book.apply(delta)
-        except SequenceGap as gap:
-            self._miss(Need.BOOK, None, now, str(gap))
-        if self._behind is not None and delta.last_id >= self._behind[0]:
-            self._behind = None
-
-    def _miss(self, need: Need, start: int | None, now: int, reason: str) -> None:
-        self._due[need] = Due(now, start)
-        self._lose(FeedEvent.GAP, reason)
+    def _lost(self, gap: Gap) -> None:
+        self.gaps = (*self.gaps[1 - GAPS :], gap)
 
     # -- what REST is asked and answers
 
     def asks(self, now: int) -> list[Ask]:
-        """The questions that are due, each handed out once; each wants ``answer`` or ``failed``."""
-        if not self._due:
-            return []
-        ripe = [(need, due) for need, due in self._due.items() if not due.asked and due.at <= now]
-        for _, due in ripe:
-            due.asked = True
-        return [Ask(need, due.start, now, self._epoch) for need, due in ripe]
+        """What is due, each handed out once; all but a renewal want ``answer`` or ``failed``."""
+        self.restless = False
+        found = [ask for strand in self.strands.values() for ask in strand.asks(now)]
+        for need, due in self._probes.items():
+            if not due.asked:
+                due.asked = True
+                channel = Channel.QUOTE if need is Need.TOUCH else Channel.TRADE
+                found.append(Ask(need, channel, None, None, now, 0))
+        return found
 
     def failed(self, ask: Ask, now: int, reason: str, wait: float = 0.0) -> None:
         """REST did not answer: it is asked again after a pause, ``wait`` seconds at least."""
-        if ask.epoch != self._epoch or ask.need not in self._due:
-            return
-        if ask.need is Need.PROBE:
-            del self._due[Need.PROBE]  # the next one follows by the clock
-            return
-        self.reason = reason
-        self._due[ask.need].again(now, wait)
+        if ask.need in self._probed:
+            self._probes.pop(ask.need, None)  # the next one follows by the clock
+        else:
+            self.strands[ask.channel].failed(ask, now, reason, wait)
         self.version += 1
 
     def answer(self, ask: Ask, value: Any, now: int) -> bool:
         """REST answered with what ``ask.need`` says; True when that proved the picture current."""
-        if ask.epoch != self._epoch or ask.need not in self._due:
-            return False
-        proved = self._readers[ask.need](ask, value, now)
-        self.version += 1
-        self._settle(now)
-        return proved
-
-    def _read_candles(self, ask: Ask, columns: Mapping[str, npt.NDArray[Any]], now: int) -> bool:
-        rows = len(columns["time"])
-        closed = np.arange(rows) < rows - 1  # the next has begun
-        self.candles.extend(columns, closed, "rest" if ask.start is None else "backfill")
-        if ask.start is not None and rows >= PAGE:
-            self._due[Need.CANDLES] = Due(now, self.candles.last_time)
-        else:
-            self._drain(Need.CANDLES, self._held_candles, self._candle, self.candles.put, now)
-            self._note_holes()
-        return False
-
-    def _read_trades(self, ask: Ask, trades: list[Trade], now: int) -> bool:
-        last = self.trades.last_id
-        if ask.start is None and last is not None and trades and trades[0].id > last + 1:
-            # More was missed than one page holds: read on from there, but no more than the ring can keep.
-            self._due[Need.TRADES] = Due(now, max(last + 1, trades[-1].id + 1 - self.trades.capacity))
-            return False
-        for trade in trades:
-            self.trades.put(trade, "rest" if last is None else "backfill")
-        if ask.start is not None and len(trades) >= PAGE:
-            self._due[Need.TRADES] = Due(now, trades[-1].id + 1)
-        else:
-            self._drain(Need.TRADES, self._held_trades, self._trade, self.trades.put, now)
-        return False
-
-    def _drain(
-        self, need: Need, held: deque[T], take: Callable[[T, int], None], put: Callable[[T, str], bool], now: int
-    ) -> None:
-        """Join what the stream brought meanwhile. Where it does not continue what REST said, REST lags: ask again."""
-        due = self._due.pop(need)
-        waiting = list(held)
-        held.clear()
-        for event in waiting:
-            if due.tries < LAG_TRIES:
-                take(event, now)
+        before = self.touch.feed.proven
+        if ask.need not in self._probed:
+            self.strands[ask.channel].answer(ask, value, now)
+        elif self._probes.pop(ask.need, None) is not None:
+            if ask.need is Need.TOUCH:
+                self._read_touch(ask, value, now)
             else:
-                put(event, "ws")
-        if need in self._due:
-            self._due[need].tries = due.tries
-            self._due[need].again(now)
+                self._read_last_trade(ask, value, now)
+        self._changed()
+        return self.touch.feed.proven > before
 
-    def _note_holes(self) -> None:
-        times, last = self.candles.times, self.candles.last_time
-        if len(times) and last is not None:
-            self.holes = holes(times, self.interval, int(times[0]), last)
+    def _read_touch(self, ask: Ask, told: BookSnapshot | Quote, now: int) -> None:
+        exactly = False
+        if isinstance(told, BookSnapshot):
+            exactly = self.book.synced and told.last_id == self.book.last_id
+            self.depth.known(told.last_id, ask.at, now)
+            if not told.bids or not told.asks:
+                return
+            told = Quote(self.symbol, *told.bids[0], *told.asks[0])
+        self.touch.touched(told, ask.at, now, exactly=exactly)
+        top = self.depth.top
+        if self._rule is not BookRule.IDS and top is not None and prices(top) == prices(told):
+            self.depth.vouch(ask.at, now, exactly=False)
 
-    def _read_quote(self, ask: Ask, quote: Quote, now: int) -> bool:
-        self.quote = quote
-        del self._due[Need.QUOTE]
-        return False
-
-    def _read_book(self, ask: Ask, snapshot: BookSnapshot, now: int) -> bool:
-        self._behind = None
-        try:
-            self.book.load(snapshot)
-        except SequenceGap as gap:
-            self.reason = str(gap)
-            self._due[Need.BOOK].again(now)
-        else:
-            del self._due[Need.BOOK]
-        return False
-
-    def _read_probe(self, ask: Ask, quote: Quote, now: int) -> bool:
-        """A quote that equals ours proves the market quiet; another one proves nothing, and the silence goes on."""
-        del self._due[Need.PROBE]
-        if self.quote is None or _prices(quote) != _prices(self.quote):
-            return False
-        self.feed.proven(ask.at)
-        self._proven = True
-        return True
-
-    # -- where it stands
-
-    def _settle(self, now: int) -> None:
-        """LIVE once nothing is due, the stream is not mute, and something has proven it since it came up."""
-        if self.feed.state not in (FeedState.SYNCING, FeedState.STALE) or self._mute or not self._proven:
+    def _read_last_trade(self, ask: Ask, last: Trade | None, now: int) -> None:
+        if last is None:  # nothing has ever traded here
+            if self.trades.last_id is None:
+                self.trade.vouch(ask.at, now, exactly=True)
+                self.candle.vouch(ask.at, now, exactly=False)
             return
-        if any(need is not Need.PROBE for need in self._due):
-            return
-        if self._lost is not None:  # first, for whoever reads LIVE in another thread reads the gaps next
-            self.gaps = (*self.gaps[1 - GAPS :], Gap(self._lost[0], now, self._lost[1]))
-            self._lost = None
-        self._move(FeedEvent.SYNCED, "")
-
-    def _lose(self, event: FeedEvent, reason: str) -> None:
-        """Quotes and depth are lost from the last data on, until it is LIVE again."""
-        if self.feed.state is FeedState.LIVE and self.feed.last_data is not None:
-            self._lost = (self.feed.last_data, reason)
-        self._move(event, reason)
-
-    def _move(self, event: FeedEvent, reason: str) -> None:
-        self.feed.advance(event)
-        self.reason = reason
-        self.version += 1
+        self.trade.known(last.id, ask.at, now)
+        told = (
+            self.candle.last_trade >= last.id if self.candle.last_trade else self.candle.told >= self.trade.feed.heard
+        )
+        if last.id == self.trades.last_id and told:
+            self.candle.vouch(ask.at, now, exactly=False)
 
 
-def _prices(quote: Quote) -> tuple[float, float, float, float]:
-    return quote.bid, quote.bid_qty, quote.ask, quote.ask_qty
+def _doubtful(strand: Strand, now: int, asked: int, patience: int) -> bool:
+    """True when REST, asked ``asked`` µs ago, should be asked whether a strand is quiet: sooner before it is LIVE."""
+    if strand.feed.state is not FeedState.LIVE:
+        patience = FIRST
+    return strand.connected and min(now - strand.feed.proven, asked) >= patience

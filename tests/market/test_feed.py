@@ -8,10 +8,11 @@ import pytest
 
 from kit.clock import SECOND
 from kit.market.feed import TABLE, Feed, FeedEvent, FeedState
+from kit.model import Channel
 
 
 def fed(*events: FeedEvent) -> Feed:
-    feed = Feed()
+    feed = Feed(Channel.QUOTE)
     for event in events:
         feed.advance(event)
     return feed
@@ -21,7 +22,7 @@ LIVE = (FeedEvent.START, FeedEvent.CONNECTED, FeedEvent.SYNCED)
 
 
 def test_a_feed_comes_to_life_by_connecting_and_being_synced() -> None:
-    feed = Feed()
+    feed = Feed(Channel.QUOTE)
     seen = [feed.advance(event) for event in LIVE]
     assert seen == [FeedState.CONNECTING, FeedState.SYNCING, FeedState.LIVE]
 
@@ -55,28 +56,28 @@ def test_every_state_can_be_closed() -> None:
 
 def test_what_cannot_happen_is_an_error() -> None:
     with pytest.raises(ValueError, match="IDLE can't be synced"):
-        Feed().advance(FeedEvent.SYNCED)
+        Feed(Channel.QUOTE).advance(FeedEvent.SYNCED)
 
 
 def test_the_age_is_infinite_before_any_data_and_counts_from_the_last() -> None:
-    feed = Feed()
+    feed = Feed(Channel.QUOTE)
     assert feed.age(5 * SECOND) == math.inf
-    feed.proven(5 * SECOND)
+    feed.frame(5 * SECOND)
     assert feed.age(7 * SECOND) == 2.0
 
 
 def test_an_older_proof_does_not_make_a_feed_older() -> None:
-    feed = Feed()
-    feed.proven(5 * SECOND)
-    feed.proven(3 * SECOND)
+    feed = Feed(Channel.QUOTE)
+    feed.frame(5 * SECOND)
+    feed.frame(3 * SECOND)
     assert feed.age(5 * SECOND) == 0.0
 
 
 def test_a_live_feed_reads_stale_once_its_data_is_too_old_though_nobody_has_told_it() -> None:
-    feed = Feed(stale_after=2.0)
+    feed = Feed(Channel.QUOTE, stale_after=2.0)
     for event in LIVE:
         feed.advance(event)
-    feed.proven(10 * SECOND)
+    feed.frame(10 * SECOND)
     assert feed.at(12 * SECOND) is FeedState.LIVE
     assert feed.at(12 * SECOND + 1) is FeedState.STALE
     assert feed.state is FeedState.LIVE
@@ -84,7 +85,7 @@ def test_a_live_feed_reads_stale_once_its_data_is_too_old_though_nobody_has_told
 
 def test_connecting_makes_nothing_younger() -> None:
     feed = fed(*LIVE)
-    feed.proven(SECOND)
+    feed.frame(SECOND)
     feed.advance(FeedEvent.DROPPED)
     feed.advance(FeedEvent.CONNECTED)
     assert feed.age(9 * SECOND) == 8.0

@@ -15,11 +15,12 @@ import pytest
 
 from kit.clock import MINUTE, SECOND
 from kit.errors import BookUnsynced
-from kit.market import mirror as mirror_module
+from kit.market import trade_strand
 from kit.market.candles import FLOATS, no_columns, open_times
 from kit.market.feed import Feed, FeedEvent, FeedState
-from kit.market.mirror import Ask, Mirror, Need
-from kit.model import BookDelta, BookSnapshot, Candle, Quote, Side, Trade
+from kit.market.mirror import Mirror
+from kit.market.strand import Ask, Need
+from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Side, Trade
 from kit.venues.binance import BINANCE
 
 MarketEvent = Candle | Trade | Quote | BookDelta
@@ -84,15 +85,19 @@ class Venue:
         """What REST says now."""
         match ask.need:
             case Need.CANDLES:
-                bars = [bar for bar in self.bars if ask.start is None or bar.time >= ask.start][: mirror_module.PAGE]
+                bars = [bar for bar in self.bars if ask.start is None or bar.time >= ask.start][: trade_strand.PAGE]
                 kinds = {"time": "i8", "trades": "i8", **dict.fromkeys(FLOATS, "f8")}
                 return {name: np.array([getattr(bar, name) for bar in bars], kind) for name, kind in kinds.items()}
             case Need.TRADES if ask.start is None:
-                return self.trades[-mirror_module.PAGE :]
+                return self.trades[-trade_strand.PAGE :]
             case Need.TRADES:
-                return [trade for trade in self.trades if trade.id >= (ask.start or 0)][: mirror_module.PAGE]
-            case Need.BOOK:
-                return BookSnapshot("X", self.update, list(self.levels[1].items()), list(self.levels[-1].items()))
+                return [trade for trade in self.trades if trade.id >= (ask.start or 0)][: trade_strand.PAGE]
+            case Need.BOOK | Need.TOUCH:
+                return BookSnapshot(
+                    "X", self.update, sorted(self.levels[1].items(), reverse=True), sorted(self.levels[-1].items())
+                )
+            case Need.LAST_TRADE:
+                return self.trades[-1]
             case _:
                 return self.quote()
 
@@ -110,7 +115,13 @@ class Scene:
         return self
 
     def up(self) -> Scene:
-        self.mirror.up(self.now)
+        for channel in Channel:
+            self.mirror.up(channel, 1, self.now)
+        return self
+
+    def down(self, reason: str) -> Scene:
+        for channel in Channel:
+            self.mirror.down(channel, reason)
         return self
 
     def tell(self, events: list[MarketEvent]) -> Scene:
@@ -123,20 +134,32 @@ class Scene:
         left: list[Ask] = []
         while asks := self.mirror.asks(self.now):
             for ask in asks:
-                if needs and ask.need not in needs:
+                if ask.need is Need.RENEWAL:
+                    self.renew(ask.channel)
+                elif needs and ask.need not in needs:
                     left.append(ask)
                 else:
                     self.mirror.answer(ask, self.venue.answer(ask), self.now)
         return left
 
+    def renew(self, channel: Channel) -> None:
+        """The channel is subscribed to anew, at once."""
+        self.mirror.down(channel, "asked for anew")
+        self.mirror.up(channel, 1, self.now)
+
+    def prove(self) -> Scene:
+        """A frame of each channel."""
+        self.tell(self.venue.level(1, 99.0, 2.0)).tell(self.venue.trade(self.now, 100.5))
+        return self.tell([self.venue.quote()])
+
     def live(self) -> Scene:
         self.up().answer()
-        self.tell(self.venue.level(1, 99.0, 2.0))
+        self.prove()
         assert self.state() is FeedState.LIVE
         return self
 
     def state(self) -> FeedState:
-        return self.mirror.feed.state
+        return self.mirror.at(self.now)
 
     def check(self) -> None:
         """The mirror shows what the venue is."""
@@ -172,9 +195,17 @@ def test_everything_is_asked_for_once_the_subscriptions_are_confirmed() -> None:
 def test_it_is_not_live_while_anything_is_missing(missing: Need) -> None:
     scene = Scene().up()
     left = scene.answer(*({Need.CANDLES, Need.TRADES, Need.QUOTE, Need.BOOK} - {missing}))
+    scene.tell(
+        [
+            event
+            for event in scene.venue.level(1, 99.0, 2.0)
+            if missing is not Need.QUOTE or isinstance(event, BookDelta)
+        ]
+    )
     scene.tell(scene.venue.trade(scene.now, 100.5))
     assert scene.state() is FeedState.SYNCING
     scene.mirror.answer(left[0], scene.venue.answer(left[0]), scene.now)
+    scene.tell([scene.venue.quote()])
     assert scene.state() is FeedState.LIVE
     scene.check()
 
@@ -183,8 +214,7 @@ def test_answers_alone_do_not_make_it_live_a_first_frame_does() -> None:
     scene = Scene().up()
     scene.answer()
     assert scene.state() is FeedState.SYNCING
-    scene.tell(scene.venue.trade(scene.now, 100.5))
-    assert scene.state() is FeedState.LIVE
+    assert scene.prove().state() is FeedState.LIVE
 
 
 def test_a_quiet_market_is_proven_by_a_quote_that_equals_ours() -> None:
@@ -193,7 +223,7 @@ def test_a_quiet_market_is_proven_by_a_quote_that_equals_ours() -> None:
     scene.after(5).mirror.tick(scene.now)
     assert scene.answer() == []
     assert scene.state() is FeedState.LIVE
-    assert scene.mirror.feed.age(scene.now) == 0.0
+    assert scene.mirror.age(scene.now) == 0.0
 
 
 def test_history_and_stream_join_without_a_seam_or_a_duplicate() -> None:
@@ -210,7 +240,7 @@ def test_history_and_stream_join_without_a_seam_or_a_duplicate() -> None:
 
 def test_an_older_rest_answer_does_not_turn_the_forming_bar_back() -> None:
     scene = Scene().live()
-    ask = Ask(Need.CANDLES, scene.mirror.candles.last_time, scene.now, 1)
+    ask = Ask(Need.CANDLES, Channel.CANDLE, scene.mirror.candles.last_time, None, scene.now, 1)
     old = scene.venue.answer(ask)
     scene.tell(scene.venue.trade(scene.now, 100.7))
     scene.mirror.candles.extend(old, np.array([False]), "backfill")
@@ -230,7 +260,7 @@ def test_frames_before_the_confirmation_are_left_to_rest() -> None:
 def test_a_drop_makes_it_stale_hides_the_book_and_keeps_the_last_good_frame() -> None:
     scene = Scene().live()
     before = scene.mirror.candles.snapshot(ATTRS)
-    scene.mirror.down("cut")
+    scene.down("cut")
     assert scene.state() is FeedState.STALE
     with pytest.raises(BookUnsynced):
         scene.mirror.book.best()
@@ -241,25 +271,29 @@ def test_a_drop_makes_it_stale_hides_the_book_and_keeps_the_last_good_frame() ->
 def test_after_a_drop_it_is_what_it_would_have_been_without() -> None:
     scene = Scene().live()
     lost_from = scene.now
-    scene.after(3).mirror.down("cut")
+    scene.after(3).down("cut")
     for _ in range(4):
         scene.venue.trade(scene.after(40).now, 101.0)
         scene.venue.level(1, 98.5, 3.0)
     scene.up()
     assert scene.state() is FeedState.STALE
     scene.answer()
-    scene.tell(scene.venue.trade(scene.after(1).now, 101.5))
+    scene.tell(scene.venue.trade(scene.after(1).now, 101.5)).tell(scene.venue.level(1, 98.5, 4.0)).tell(
+        [scene.venue.quote()]
+    )
     assert scene.state() is FeedState.LIVE
     scene.check()
     assert sources(scene)[-3:] == ["backfill", "backfill", "ws"]
     assert scene.mirror.trades.snapshot(ATTRS)["source"].tolist()[-5:] == ["backfill"] * 4 + ["ws"]
-    assert [(gap.start, gap.end, gap.reason) for gap in scene.mirror.gaps] == [(lost_from, scene.now, "cut")]
+    assert {(gap.start, gap.end, gap.reason, gap.channel) for gap in scene.mirror.gaps} == {
+        (lost_from, scene.now, "cut", channel) for channel in (Channel.QUOTE, Channel.BOOK)
+    }
 
 
 def test_the_bar_that_closed_during_a_drop_is_the_venues_bar() -> None:
     scene = Scene().live()
     scene.tell(scene.venue.trade(scene.now, 100.2))
-    scene.mirror.down("cut")
+    scene.down("cut")
     scene.venue.trade(scene.after(30).now, 123.0)
     scene.venue.roll(scene.after(40).now)
     scene.up().answer()
@@ -272,25 +306,26 @@ def test_whoever_sees_it_live_again_sees_the_gap(monkeypatch: pytest.MonkeyPatch
     """Readers are in other threads: one may look right after the state has changed."""
     scene, advance, seen = Scene().live(), Feed.advance, []
 
-    def watched(feed: Feed, event: FeedEvent) -> FeedState:
-        state = advance(feed, event)
+    def watched(feed: Feed, event: FeedEvent, reason: str = "") -> FeedState:
+        state = advance(feed, event, reason)
         seen.append((state, len(scene.mirror.gaps)))
         return state
 
     monkeypatch.setattr(Feed, "advance", watched)
-    scene.mirror.down("cut")
+    scene.down("cut")
     scene.up().answer()
     scene.tell([scene.venue.quote()])
-    assert seen[-1] == (FeedState.LIVE, 1)
+    scene.prove()
+    assert [gaps for state, gaps in seen if state is FeedState.LIVE][-1] == 2
 
 
 def test_a_second_drop_during_the_recovery_loses_nothing_and_is_one_gap() -> None:
     scene = Scene().live()
-    scene.mirror.down("first cut")
+    scene.down("first cut")
     scene.venue.trade(scene.after(70).now, 101.0)
     scene.up()
     late = [(ask, scene.venue.answer(ask)) for ask in scene.mirror.asks(scene.now)]
-    scene.mirror.down("second cut")
+    scene.down("second cut")
     scene.venue.level(1, 98.0, 9.0)
     scene.up().mirror.asks(scene.now)
     for ask, answer in late:  # they tell of the time before the second cut
@@ -298,30 +333,30 @@ def test_a_second_drop_during_the_recovery_loses_nothing_and_is_one_gap() -> Non
     scene.tell([scene.venue.quote()])
     assert scene.state() is FeedState.STALE
     assert not scene.mirror.book.synced
-    scene.mirror.down("third cut")
+    scene.down("third cut")
     scene.up()
     scene.answer()
     scene.tell(scene.venue.trade(scene.now, 101.0))
     scene.check()
-    assert [gap.reason for gap in scene.mirror.gaps] == ["first cut"]
+    scene.prove()
+    assert [gap.reason for gap in scene.mirror.gaps if gap.channel is Channel.BOOK] == ["first cut"]
 
 
 def test_more_trades_than_a_page_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror_module, "PAGE", 10)
+    monkeypatch.setattr(trade_strand, "PAGE", 10)
     scene = Scene().live()
-    scene.mirror.down("cut")
+    scene.down("cut")
     for _ in range(64):
         scene.venue.trade(scene.after(7).now, 101.0)
     scene.up().answer()
-    scene.tell(scene.venue.trade(scene.now, 100.0))
-    scene.check()
+    scene.prove().check()
     assert scene.state() is FeedState.LIVE
 
 
 def test_no_more_trades_are_read_than_the_ring_can_keep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror_module, "PAGE", 10)
-    scene = Scene(trades=25).live()
-    scene.mirror.down("cut")
+    monkeypatch.setattr(trade_strand, "PAGE", 10)
+    scene = Scene(trade_rows=25).live()
+    scene.down("cut")
     for _ in range(500):
         scene.venue.trade(scene.now, 101.0)
     scene.up()
@@ -361,7 +396,7 @@ def test_a_hole_is_noticed_and_only_what_is_missing_is_asked_for(need: Need, hap
     scene.mirror.answer(asks[0], scene.venue.answer(asks[0]), scene.now)
     assert scene.state() is FeedState.LIVE
     scene.check()
-    assert len(scene.mirror.gaps) == 1
+    assert len(scene.mirror.gaps) == (need is Need.BOOK)  # what REST gives back is no gap
 
 
 def test_duplicates_and_late_copies_change_nothing() -> None:
@@ -375,7 +410,7 @@ def test_duplicates_and_late_copies_change_nothing() -> None:
 
 def test_a_snapshot_older_than_the_stream_is_asked_for_again_later() -> None:
     scene = Scene().up()
-    old = scene.venue.answer(Ask(Need.BOOK, None, 0, 0))
+    old = scene.venue.answer(Ask(Need.BOOK, Channel.BOOK, None, None, 0, 0))
     scene.venue.level(1, 98.0, 5.0)
     scene.tell(scene.venue.level(1, 98.0, 6.0))
     book = next(ask for ask in scene.answer(Need.CANDLES, Need.TRADES, Need.QUOTE) if ask.need is Need.BOOK)
@@ -387,7 +422,7 @@ def test_a_snapshot_older_than_the_stream_is_asked_for_again_later() -> None:
 
 def test_rest_that_lags_behind_the_stream_is_asked_again_until_it_has_the_rows() -> None:
     scene = Scene().live()
-    scene.mirror.down("cut")
+    scene.down("cut")
     scene.up()
     asks = scene.mirror.asks(scene.now)
     lagging = [scene.venue.answer(ask) for ask in asks]
@@ -397,7 +432,7 @@ def test_rest_that_lags_behind_the_stream_is_asked_again_until_it_has_the_rows()
         scene.mirror.answer(ask, answer, scene.now)
     assert scene.state() is FeedState.STALE
     scene.after(1).answer()
-    assert scene.state() is FeedState.LIVE
+    assert scene.prove().state() is FeedState.LIVE
     scene.check()
 
 
@@ -412,11 +447,11 @@ def test_rows_the_venue_never_shows_are_believed_missing_after_a_while_and_noted
     scene.tell(said[-2:])
     for _ in range(20):
         scene.answer()
-        scene.after(10)
+        scene.after(10).prove()
     assert scene.state() is FeedState.LIVE
     assert scene.mirror.trades.last_id == venue.trades[-1].id
     assert scene.mirror.holes == [
-        [pd.Timestamp(t, unit="us", tz="UTC").isoformat() for t in (START + MINUTE, venue.bars[-1].time)]
+        [pd.Timestamp(t, unit="us", tz="UTC").isoformat() for t in (START + MINUTE, START + 3 * MINUTE)]
     ]
 
 
@@ -454,7 +489,7 @@ def test_silence_is_looked_into_before_it_makes_the_feed_stale() -> None:
         scene.after(1).mirror.tick(scene.now)
         assert scene.answer() == []
         assert scene.state() is FeedState.LIVE
-    assert scene.mirror.feed.age(scene.now) <= 5.0
+    assert scene.mirror.age(scene.now) <= 5.0
 
 
 def test_a_mute_feed_goes_stale_for_the_quote_has_moved_without_it() -> None:
@@ -465,7 +500,7 @@ def test_a_mute_feed_goes_stale_for_the_quote_has_moved_without_it() -> None:
         scene.answer()
     assert scene.state() is FeedState.STALE
     assert not scene.mirror.book.synced
-    assert scene.mirror.feed.age(scene.now) == 11.0
+    assert scene.mirror.age(scene.now) == 11.0
     assert "no data for 11.0 s" in scene.mirror.reason
 
 
@@ -480,14 +515,14 @@ def test_nothing_is_trusted_across_a_silence_noticed_by_the_clock_or_by_the_next
     scene.tell(scene.venue.level(1, 97.0, 1.0)[-1:])
     assert scene.state() is FeedState.STALE
     scene.answer()
-    scene.tell(scene.venue.level(1, 97.0, 2.0))
+    scene.prove().answer()
     assert scene.state() is FeedState.LIVE
     scene.check()
 
 
 def test_a_venue_whose_update_ids_begin_again_is_followed_after_a_reconnect() -> None:
     scene = Scene().live()
-    scene.mirror.down("the venue restarts")
+    scene.down("the venue restarts")
     scene.venue.update = 3
     scene.up().answer()
     scene.tell(scene.venue.level(1, 99.7, 1.0))
@@ -508,8 +543,10 @@ def test_a_book_that_stands_still_while_quotes_move_on_is_not_shown() -> None:
     assert "stands still" in scene.mirror.reason
     with pytest.raises(BookUnsynced):
         scene.mirror.book.best()
-    assert list(scene.mirror._due) == [Need.BOOK]
+    assert (Need.RENEWAL, Channel.BOOK) in [(ask.need, ask.channel) for ask in scene.mirror.asks(scene.now)]
+    scene.renew(Channel.BOOK)
     scene.answer()
+    scene.prove()
     assert scene.state() is FeedState.LIVE
     assert scene.mirror.book.bids(99) == sorted(scene.venue.levels[1].items(), reverse=True)
 
@@ -534,7 +571,8 @@ def test_five_minutes_of_the_real_venue_are_followed_without_a_gap(recording: Ca
             stamp, text = line.split(b" ", 1)
             now = int(stamp) // 1000
             if not seen:
-                mirror.up(now)
+                for channel in Channel:
+                    mirror.up(channel, 1, now)
                 asks = {ask.need: ask for ask in mirror.asks(now)}
                 mirror.answer(asks[Need.CANDLES], no_columns(), now)
                 mirror.answer(asks[Need.TRADES], [], now)
@@ -547,8 +585,10 @@ def test_five_minutes_of_the_real_venue_are_followed_without_a_gap(recording: Ca
             event = next(iter(BINANCE.decode(text)), None)
             assert isinstance(event, Candle | Trade | Quote | BookDelta)
             mirror.take(event, now)
-            compared += mirror.feed.state is FeedState.LIVE and agree(mirror)
-    assert mirror.feed.state is FeedState.LIVE
+            compared += mirror.book.synced and agree(mirror)
+    states = {channel: feed.state for channel, feed in mirror.feeds.items()}
+    assert states.pop(Channel.CANDLE) is FeedState.SYNCING  # none were recorded
+    assert set(states.values()) == {FeedState.LIVE}
     assert mirror.gaps == ()
     assert mirror.book.epoch == 1
     assert len(mirror.trades) == 9_757
@@ -596,18 +636,21 @@ class Storm(Scene):
         draw = self.random.random()
         if self.connected and draw < 0.02:
             self.connected = self.mute = False
-            self.mirror.down("cut")
+            self.down("cut")
         elif self.connected and draw < 0.04:
             self.mute = not self.mute
         elif self.connected and self.said and draw < 0.08:
             self.tell([event for event in self.said[-self.random.randint(1, 9) :] if not self.mute])
         elif not self.connected and draw < 0.3:
             self.connected = True
-            self.mirror.up(self.now)
+            self.up()
 
     def rest(self, *, healthy: bool = False) -> None:
         self.mirror.tick(self.now)
         for ask in self.mirror.asks(self.now):
+            if ask.need is Need.RENEWAL:
+                self.renew(ask.channel)
+                continue
             answer = self.venue.answer(ask) if healthy or self.random.random() < 0.9 else None
             self.flying.append((self.now + (0 if healthy else self.random.randint(0, 3) * SECOND), ask, answer))
         landed = [flight for flight in self.flying if flight[0] <= self.now]
@@ -630,10 +673,10 @@ class Storm(Scene):
         assert (np.diff(ids) == 1).all()
         if self.mirror.book.synced:
             assert self.mirror.book.best().bid < self.mirror.book.best().ask
-        if self.mirror.feed.state is FeedState.LIVE:
+        if self.mirror.at(self.now) is FeedState.LIVE:
             assert self.connected
             assert self.mirror.book.synced
-        self.log.append(f"{self.now} {self.mirror.feed.state} {self.mirror.version} {len(frame)}")
+        self.log.append(f"{self.now} {self.mirror.at(self.now)} {self.mirror.version} {len(frame)}")
 
     def run(self) -> Storm:
         for _ in range(150):
@@ -648,7 +691,7 @@ class Storm(Scene):
         self.mute = False
         if not self.connected:
             self.connected = True
-            self.mirror.up(self.now)
+            self.up()
         for _ in range(60):
             self.after(1)
             self.market()

@@ -1,0 +1,135 @@
+"""Bars of one interval, kept whole: none is missing, and none is final before the venue has said so. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from kit.market.candle_ring import CandleRing
+from kit.market.candles import holes, next_time
+from kit.market.feed import FeedEvent, FeedState
+from kit.market.strand import GRACE, HELD, LAG_TRIES, PAGE, Ask, Due, Host, Need, Strand, emptied
+from kit.model import Candle, Channel
+
+
+class CandleStrand(Strand):
+    """Bars of one interval; ``says_closed``: the venue tells when one has closed."""
+
+    channel: ClassVar[Channel] = Channel.CANDLE
+    need: ClassVar[Need] = Need.CANDLES
+    restored: ClassVar[bool] = True
+
+    def __init__(self, host: Host, interval: str, capacity: int, *, says_closed: bool, stale_after: float) -> None:
+        super().__init__(host, stale_after=stale_after)
+        self.interval = interval
+        self.ring = CandleRing(capacity)
+        self.holes: list[list[str]] = []
+        self.last_trade = 0
+        """The newest print that a bar from the stream has told of; 0 where bars don't tell."""
+        self._says_closed = says_closed
+        self._held: deque[tuple[Candle, int]] = deque(maxlen=HELD)
+        self._end: int | None = None
+        self._told = 0
+        self._behind: int | None = None
+
+    def take(self, candle: Candle, now: int) -> None:
+        """A bar, or a new version of it, from the stream."""
+        if not self._up:
+            return
+        self.heard(now)
+        if candle.event_time:
+            self.latency.add(now, candle.event_time)
+            self.feed.venue_time = candle.event_time
+        self.last_trade = max(self.last_trade, candle.last_trade)
+        self._take(candle, now)
+        if self.feed.state is not FeedState.LIVE:
+            self.settle(now)
+
+    def _take(self, candle: Candle, now: int) -> None:
+        if self.due is not None:
+            self._held.append((candle, now))
+        elif self._continues(candle) or not self._answerable:
+            self.ring.put(candle, "ws", now)
+        else:
+            self._held.append((candle, now))
+            self.ask_for(Due(now, self.ring.last_time))
+            self._lose(FeedEvent.GAP, f"bars before {candle.time} did not come")
+
+    def _continues(self, candle: Candle) -> bool:
+        """True when no bar, and no last version of a bar, is missing before this one."""
+        last = self.ring.last_time
+        if last is None or candle.time <= last:
+            return True
+        whole = self.ring.forming is None or not self._says_closed
+        return whole and candle.time == next_time(last, self.interval)
+
+    @property
+    def told(self) -> int:
+        """As of when the newest bar is known, µs: by a frame, or by REST."""
+        return max(self.feed.heard, self._told)
+
+    def behind(self, lags: bool, now: int) -> None:
+        """Whether trades are known that no bar has told of yet; bars that stay behind are mute."""
+        if not lags or not self._up or self.due is not None:
+            self._behind = None
+        elif self._behind is None:
+            self._behind = now
+        elif now - self._behind > GRACE:
+            self._behind = None
+            self.renew(now, "the bars stand still while trades come")
+
+    def tick(self, now: int) -> None:
+        """Notice silence, and a bar whose end is past without a word of it: nobody trades, or its close was lost."""
+        super().tick(now)
+        forming = self.ring.forming
+        if forming is None or self.due is not None or not self._up:
+            return
+        if self._end is None or forming.time >= self._end:
+            self._end = next_time(forming.time, self.interval)
+        if now >= self._end + GRACE and now - self._told >= GRACE:
+            self.ask_for(Due(now, self.ring.last_time))
+
+    def _start_over(self, now: int) -> None:
+        self.ask_for(Due(now, self.ring.last_time))
+
+    def _forget(self) -> None:
+        self._held.clear()
+        self._behind = None
+
+    def _read(self, ask: Ask, columns: Mapping[str, npt.NDArray[Any]], now: int) -> None:
+        times, due = columns["time"], self.due
+        rows, tries = len(times), due.tries if due is not None else 0
+        if ask.start is not None and (not rows or times[0] > ask.start) and tries < LAG_TRIES and due is not None:
+            due.again(now)  # the bar we hold must be told once more: who leaves it out lags behind
+            return
+        closed = np.arange(rows) < rows - 1  # the next has begun
+        self.ring.extend(columns, closed, "rest" if ask.start is None else "backfill", now)
+        if ask.start is not None and rows >= PAGE:
+            self.due = Due(now, self.ring.last_time)
+            return
+        self._join(ask, now, tries)
+        if self.due is None:
+            self._note_holes()
+
+    def _join(self, ask: Ask, now: int, tries: int) -> None:
+        self._met()
+        for candle, received in emptied(self._held):
+            if tries < LAG_TRIES:
+                self._take(candle, received)
+            else:
+                self.ring.put(candle, "ws", received)
+        if self.due is not None:
+            self.due.tries = tries
+            self.due.again(now)
+        else:
+            self._told = max(self._told, ask.at)
+            self.feed.confirmed(ask.at, exactly=False)
+
+    def _note_holes(self) -> None:
+        times, last = self.ring.times, self.ring.last_time
+        if len(times) and last is not None:
+            self.holes = holes(times, self.interval, int(times[0]), last)

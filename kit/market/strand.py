@@ -1,0 +1,272 @@
+"""One channel of one instrument, kept whole: its feed, and the question that stands between it and LIVE.
+
+Pure. After anything that may have lost messages a strand asks REST for what it missed, holds what the stream brings
+meanwhile and joins the two; until then its feed is not LIVE.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, TypeVar
+
+from kit.clock import SECOND
+from kit.market.feed import Feed, FeedEvent, FeedState
+from kit.market.latency import Latency
+from kit.model import Channel
+
+T = TypeVar("T")
+
+PAGE = 1000
+"""Rows to ask for at once; a full page means that there is more."""
+LAG_TRIES = 5
+"""How often REST is asked again for rows the stream proves to exist, before their absence is believed."""
+GRACE = 5 * SECOND
+"""µs that a message may be behind another channel's word of it before it is taken for lost."""
+HELD = 100_000
+"""Most events held while REST is asked; the oldest go first and are then asked for."""
+
+
+class Need(Enum):
+    """What a strand needs from outside."""
+
+    CANDLES = "candles"
+    TRADES = "trades"
+    QUOTE = "quote"
+    BOOK = "book"
+    TOUCH = "touch"
+    """The top of the book again, to tell a quiet market from a mute feed."""
+    LAST_TRADE = "last trade"
+    """The newest trade, for the same."""
+    RENEWAL = "renewal"
+    """No question for REST: the channel is to be subscribed to anew. Nothing is answered."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question for REST: for candles from the open time ``start`` (µs), for trades from the id ``start``.
+
+    Without ``start`` the newest are wanted; ``since`` is when the trade before ``start`` happened (µs). ``at`` is when
+    it was asked (µs); an answer to an ``epoch`` that is over is ignored.
+    """
+
+    need: Need
+    channel: Channel
+    start: int | None
+    since: int | None
+    at: int
+    epoch: int
+
+
+@dataclass
+class Due:
+    """A need that is not met yet: when to ask next (µs), how often it was asked in vain, from where."""
+
+    at: int
+    start: int | None = None
+    since: int | None = None
+    tries: int = 0
+    asked: bool = False
+
+    def again(self, now: int, wait: float = 0.0) -> None:
+        """Ask once more, after a pause that grows; ``wait`` (s) is its least."""
+        pause = max(min(0.25 * 2**self.tries, 10.0), wait)
+        self.at, self.tries, self.asked = now + round(pause * SECOND), self.tries + 1, False
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Between ``start`` and ``end`` (µs) messages of a channel may be lost that nobody gives back."""
+
+    start: int
+    end: int
+    reason: str
+    channel: Channel
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a strand is part of: which questions can be asked there, and who is told of needs and gaps."""
+
+    rest: frozenset[Need]
+    needs: Callable[[], None]
+    lost: Callable[[Gap], None]
+
+
+class Strand:
+    """What the channels have in common. ``stale_after`` (s) is how long one may go without proof."""
+
+    channel: ClassVar[Channel]
+    need: ClassVar[Need]
+    restored: ClassVar[bool]
+    """What was lost can be had from REST; where it can't, the interval becomes a gap, and a channel that was confirmed
+    again is LIVE only by a frame or a fresh word of REST: of the others one frame has proven the spelling for good."""
+
+    def __init__(self, host: Host, *, stale_after: float) -> None:
+        self.feed = Feed(self.channel, stale_after=stale_after)
+        self.latency = Latency()
+        self.due: Due | None = None
+        self.epoch = 0
+        self.renewal_due = False
+        self._host, self._answerable = host, self.need in host.rest
+        self._up = self._mute = self._vouched = self._spelled = False
+        self._lost: tuple[int, str] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """True while the venue has confirmed the subscription."""
+        return self._up
+
+    # -- what happens to the channel
+
+    def start(self) -> None:
+        """The owner wants it; a connection is on its way."""
+        self.feed.advance(FeedEvent.START, "connecting")
+
+    def up(self, connection: int, now: int) -> None:
+        """The venue has confirmed the subscription: from now on everything comes."""
+        self._up = True
+        self._lose(FeedEvent.CONNECTED, "reading what the stream can't tell")
+        self.feed.connection = connection
+        self.begin(now)
+
+    def down(self, reason: str) -> None:
+        """The connection is gone, or the venue refused."""
+        self._up = False
+        self.due, self.renewal_due = None, False
+        self._lose(FeedEvent.DROPPED, reason)
+        self._blank()
+
+    def close(self) -> None:
+        """Nothing more is taken in or asked for."""
+        self._up = False
+        self.due, self.renewal_due = None, False
+        self._blank()
+        self.feed.advance(FeedEvent.CLOSE, "closed")
+
+    def begin(self, now: int) -> None:
+        """Something may have been missed: ask anew for what the channel has to be joined with."""
+        self.epoch += 1
+        self._mute = self._vouched = self.feed.framed = False
+        self._forget()
+        self._start_over(now)
+
+    def ask_for(self, due: Due) -> None:
+        """Have the strand's own question asked, if REST can be asked it."""
+        self.due = due if self._answerable else None
+        self._host.needs()
+
+    def _met(self) -> int:
+        """The question is answered; how often it was asked in vain before."""
+        due, self.due = self.due, None
+        return 0 if due is None else due.tries
+
+    def tick(self, now: int) -> None:
+        """Notice silence."""
+        feed = self.feed
+        if self._up and feed.state is FeedState.LIVE and now - feed.proven > feed.stale_after:
+            self._mute = True
+            self._lose(FeedEvent.SILENT, f"no data for {feed.silence(now) / SECOND:.1f} s")
+            self._blank()
+
+    def heard(self, now: int) -> None:
+        """A frame of this channel came; call before it is made anything of."""
+        feed = self.feed
+        if now - feed.proven > feed.stale_after:
+            self.tick(now)
+        feed.frame(now)
+        self._spelled = self.restored
+        if self._mute:  # the silence may have swallowed messages: trust nothing across it
+            self.begin(now)
+            feed.framed = True
+
+    def vouch(self, at: int, now: int, *, exactly: bool) -> None:
+        """REST showed, as of ``at``, what is shown here: the market is quiet."""
+        if not self._up:
+            return
+        self.feed.confirmed(at, exactly=exactly and self.feed.state is FeedState.LIVE)
+        if self._mute:
+            self.begin(now)
+        self._vouched = True
+        self.settle(now)
+
+    def renew(self, now: int, reason: str) -> None:
+        """The channel is mute beside lively ones: have it subscribed to anew."""
+        self._lose(FeedEvent.GAP, reason)
+        self._blank()
+        self.renewal_due = True
+        self._host.needs()
+
+    # -- what it needs
+
+    def asks(self, now: int) -> Iterator[Ask]:
+        """The questions that are due, each handed out once."""
+        if self.renewal_due:
+            self.renewal_due = False
+            yield Ask(Need.RENEWAL, self.channel, None, None, now, self.epoch)
+        due = self.due
+        if due is not None and not due.asked and due.at <= now:
+            due.asked = True
+            yield Ask(self.need, self.channel, due.start, due.since, now, self.epoch)
+
+    def failed(self, ask: Ask, now: int, reason: str, wait: float) -> None:
+        """REST did not answer: it is asked again after a pause, ``wait`` seconds at least."""
+        if ask.epoch == self.epoch and self.due is not None:
+            self.due.again(now, wait)
+            if self.feed.state is not FeedState.LIVE:
+                self.feed.reason = reason
+
+    def answer(self, ask: Ask, value: Any, now: int) -> None:
+        """REST answered the strand's own question."""
+        if ask.epoch == self.epoch and self.due is not None:
+            self._read(ask, value, now)
+            self.settle(now)
+
+    # -- where it stands
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is missing that must come before it may be LIVE."""
+        return self.due is None
+
+    def settle(self, now: int) -> None:
+        """LIVE once it is complete, not mute, and proven since it came up."""
+        feed = self.feed
+        if feed.state is FeedState.LIVE or not self._up or self._mute or not self.complete:
+            return
+        if not (feed.framed or self._vouched or self._spelled):
+            return
+        if self._lost is not None:
+            start, reason = self._lost  # told first, for whoever reads LIVE in another thread reads the gaps next
+            self._host.lost(Gap(start, now, reason, self.channel))
+            self._lost = None
+        feed.whole = max(feed.whole, now)
+        feed.advance(FeedEvent.SYNCED)
+
+    def _lose(self, event: FeedEvent, reason: str) -> None:
+        if self.feed.state is FeedState.LIVE and not self.restored and self._lost is None:
+            self._lost = (self.feed.whole, reason)
+        self.feed.advance(event, reason)
+
+    def _start_over(self, now: int) -> None:
+        """Ask for what the stream can't tell."""
+        raise NotImplementedError
+
+    def _read(self, ask: Ask, value: Any, now: int) -> None:
+        """Take the answer to the strand's own question."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """Drop what was held for a question that is over."""
+
+    def _blank(self) -> None:
+        """Show nothing that can't be believed."""
+
+
+def emptied(held: deque[tuple[T, int]]) -> list[tuple[T, int]]:
+    """What was held, which is held no more."""
+    waiting = list(held)
+    held.clear()
+    return waiting
