@@ -199,7 +199,7 @@ def pages(draw: st.DrawFn) -> tuple[list[int], list[int], list[bool]]:
     return numbers, trades, [draw(st.booleans()) for _ in numbers]
 
 
-@given(st.lists(pages(), max_size=6), st.integers(1, 7))
+@given(st.lists(pages(), max_size=4), st.integers(1, 7))
 def test_a_page_taken_at_once_is_the_same_as_its_bars_one_by_one(
     told: list[tuple[list[int], list[int], list[bool]]], capacity: int
 ) -> None:
@@ -315,7 +315,7 @@ def test_the_ring_equals_a_plain_list_kept_by_the_same_rules(steps: list[tuple[i
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(1, 9), st.booleans()), max_size=60),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(1, 9), st.booleans()), max_size=25),
     st.integers(2, 6),
 )
 def test_no_bar_is_ever_closed_twice_with_different_values(

@@ -84,7 +84,7 @@ def test_readers_in_other_threads_never_see_a_torn_trade() -> None:
     readers = [threading.Thread(target=read, name=f"kit-test-{n}", daemon=True) for n in range(2)]
     for reader in readers:
         reader.start()
-    for n in range(20_000):
+    for n in range(6_000):
         made.put(trade(n), "ws", n * 1_000 + 5)
     stop.set()
     for reader in readers:
