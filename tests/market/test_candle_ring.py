@@ -325,6 +325,7 @@ def test_no_bar_is_ever_closed_twice_with_different_values(
     for count, (n, trades, close, closed) in enumerate(steps):
         made.put(bar(n, close=close, volume=close, trades=trades, closed=closed), "ws", count + 1)
         frame = made.snapshot(ATTRS)
-        for time, row in zip(candles.open_times(frame), frame.itertuples(index=False), strict=True):
-            if row.closed:
-                assert final.setdefault(int(time), tuple(row)) == tuple(row)
+        told = (frame[name].tolist() for name in ("close", "trades", "recv_ts"))
+        for time, done, *row in zip(candles.open_times(frame).tolist(), frame["closed"], *told, strict=True):
+            if done:
+                assert final.setdefault(time, tuple(row)) == tuple(row)
