@@ -1,0 +1,202 @@
+"""Kraken Spot: the codec of its public market data. Requests out, answers in; nothing is sent from here.
+
+The parts: ``kraken_wire`` (REST), ``kraken_failures`` (what a failed answer means), ``kraken_streams`` (WebSocket v2).
+Facts are those of docs.kraken.com as of 2026, and of recordings. An instrument's native name is the one WebSocket v2
+knows, BTC/USD, which is ours too; REST's own spelling (XBTUSD) is met here. Orders are not spoken yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import TypeVar
+from urllib.parse import urlencode
+
+from kit.errors import UnknownName, UsageError
+from kit.market.book import BookRule
+from kit.market.candles import INTERVALS
+from kit.model import BookSnapshot, Instrument, Quote, Trade
+from kit.venues import kraken_failures as failures
+from kit.venues import kraken_streams as streams
+from kit.venues import kraken_wire as wire
+from kit.venues.base import (
+    Auth,
+    Budget,
+    Call,
+    Columns,
+    Event,
+    Failure,
+    Hosts,
+    Key,
+    Params,
+    Streaming,
+    Subscription,
+)
+
+T = TypeVar("T")
+
+PAGE = 1_000
+"""The most prints an answer has (get-recent-trades)."""
+DEEPEST = 500
+"""The most levels a REST book has on a side (get-order-book)."""
+
+
+class Kraken:
+    """The codec of Kraken Spot's market data. Ranges are half-open, [start, end), in µs.
+
+    Answers that are not what was promised raise BadAnswer.
+    """
+
+    name = "kraken"
+    environments: Mapping[str, Hosts] = MappingProxyType(
+        {"data": Hosts("https://api.kraken.com", "wss://ws.kraken.com/v2")}
+    )
+    intervals: Mapping[str, int] = MappingProxyType({name: INTERVALS[name] for name in streams.MINUTES})
+    client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    client_id_length = 18  # free text; a longer one must be a UUID (guides/general/clordid)
+    streaming = Streaming(
+        book=BookRule.CHECKSUM,
+        bars=True,
+        quotes=True,
+        says_closed=False,
+        channels=800,  # no limit is told; level3, the dearest, may have 200 symbols: that many with four channels each
+        messages=(5, 1.0),  # "dynamic"; sixteen at once were too many, and then the rest goes unheard
+        attempts=(75, 600.0),  # some 150 in ten minutes from one address, which may hold other kernels
+        batch=50,
+    )
+    depth = streams.DEPTH
+    """Levels a side that the streamed book has, and must be cut to."""
+
+    # ---- REST
+
+    def instruments(self, natives: Sequence[str] = ()) -> Call[list[Instrument]]:
+        """Every instrument, or those of ``natives``; one that Kraken does not know refuses the whole question."""
+        params: Params = (("pair", ",".join(map(wire.pair, natives))),) if natives else ()
+        return _ask("AssetPairs", wire.instruments, params)
+
+    def budgets(self) -> Call[list[Budget]]:
+        """``kraken_wire.BUDGETS``: no answer tells them, so a cheap one is asked for."""
+        return _ask("Time", wire.budgets)
+
+    def time(self) -> Call[int]:
+        """The venue's clock, µs, cut to whole seconds: it is never ahead of the true one, and up to a second behind."""
+        return _ask("Time", wire.server_time)
+
+    def candles(self, native: str, interval: str, start: int | None, end: int | None, limit: int) -> Call[Columns]:
+        """Candles that open in [start, end), of the newest 720 of which Kraken tells: what is older can't be had.
+
+        The newest ``limit`` of them without ``start``, else the oldest; the last one may still be forming. Raises
+        UnknownName for an interval Kraken has not.
+        """
+        if interval not in streams.MINUTES:
+            raise UnknownName("interval", interval, streams.MINUTES)
+        params: Params = (("pair", wire.pair(native)), ("interval", str(streams.MINUTES[interval])))
+        if start is not None:
+            params = (*params, ("since", str(max(-(-start // 1_000_000) - 1, 0))))  # the bar at ``since`` is left out
+        return _ask("OHLC", partial(wire.candles, start=start, end=end, limit=max(limit, 1)), params)
+
+    def trades(
+        self, native: str, *, from_id: int | None = None, since: int | None = None, limit: int = PAGE
+    ) -> Call[list[Trade]]:
+        """The newest prints, or those from ``from_id`` on; ids are contiguous: so a gap is seen, and filled.
+
+        Kraken is asked by time, so it must be told ``since``; the thousand prints from there on are all that are
+        looked at, and fewer than ``limit`` may come though more happened. UsageError for a ``from_id`` without it.
+        """
+        if from_id is None:
+            params: Params = (("pair", wire.pair(native)), ("count", _page(limit)))
+            return _ask("Trades", partial(wire.trades, native=native, from_id=0, limit=PAGE), params)
+        if since is None:
+            raise UsageError(
+                f"Kraken can't be asked for the trades of {native} by id alone: give since=, the time of the one "
+                "before; nothing was sent"
+            )
+        params = (("pair", wire.pair(native)), ("since", _since(since)), ("count", str(PAGE)))
+        return _ask("Trades", partial(wire.trades, native=native, from_id=from_id, limit=max(limit, 1)), params)
+
+    def trades_between(self, native: str, start: int, end: int, limit: int = PAGE) -> Call[list[Trade]]:
+        """Prints in [start, end), oldest first, each of them."""
+        params = (("pair", wire.pair(native)), ("since", _since(start)), ("count", _page(limit)))
+        return _ask("Trades", partial(wire.trades_between, native=native, start=start, end=end), params)
+
+    def last_trade(self, native: str) -> Call[Trade | None]:
+        """The newest print."""
+        params = (("pair", wire.pair(native)), ("count", "1"))
+        return _ask("Trades", partial(wire.last_trade, native=native), params)
+
+    def book(self, native: str, limit: int) -> Call[BookSnapshot]:
+        """The best ``limit`` levels of both sides, 500 at most; its quantities are coarser than the stream's."""
+        params = (("pair", wire.pair(native)), ("count", str(min(max(limit, 1), DEEPEST))))
+        return _ask("Depth", partial(wire.book, native=native), params)
+
+    def quote(self, native: str) -> Call[Quote]:
+        """Best bid and ask; their quantities are coarser than the stream's."""
+        return _ask("Ticker", partial(wire.quote, native=native), (("pair", wire.pair(native)),))
+
+    # ---- wire
+
+    def sign(self, call: Call[T], key: Key, now: int, recv_window_ms: int = 5_000) -> Call[T]:
+        """``call`` as it is where it needs no signature; UsageError otherwise: orders are not spoken yet."""
+        if call.auth is Auth.NONE:
+            return call
+        raise UsageError(
+            f"{call.method} {call.path}: orders and accounts at Kraken are not spoken yet, only its market data is; "
+            "nothing was sent. Trade on paper, with kit.paper(venue)"
+        )
+
+    def encode(self, params: Params) -> str:
+        """The query string of ``params``."""
+        return urlencode(params)
+
+    def headers(self, key: Key | None) -> dict[str, str]:
+        """Nothing: public questions carry no key."""
+        return {}
+
+    def failure(self, call: Call[T], status: int, headers: Mapping[str, str], body: bytes) -> Failure | None:
+        """None for an answer worth reading; otherwise what it says about the request, and the error to raise."""
+        return failures.failure(call, status, headers, body)
+
+    def used(self, headers: Mapping[str, str]) -> Mapping[str, int]:
+        """Nothing: Kraken does not tell what is used."""
+        return {}
+
+    # ---- streams
+
+    def stream_url(self, hosts: Hosts) -> str:
+        """The one endpoint of all public channels."""
+        return hosts.stream
+
+    def subscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
+        """The text that adds one channel of many instruments; each has its own ack, which names it."""
+        return streams.request("subscribe", subscriptions, id)
+
+    def unsubscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
+        """The text that drops one channel of many instruments."""
+        return streams.request("unsubscribe", subscriptions, id)
+
+    def decode(self, frame: bytes | str) -> Sequence[Event]:
+        """A frame as its events, a book's levels as Kraken wrote them; nothing for frames without market data."""
+        return streams.decode(frame)
+
+    def decode_written(self, frame: bytes | str) -> Sequence[Event]:
+        """As ``decode``, which keeps the text already: the checksums need it."""
+        return streams.decode(frame)
+
+
+def _ask(endpoint: str, read: Callable[[bytes], T], params: Params = ()) -> Call[T]:
+    """A question: it changes nothing, and a malformed answer is a BadAnswer."""
+    return Call("GET", f"/0/public/{endpoint}", wire.reading(read, endpoint), params)
+
+
+def _since(start: int) -> str:
+    """The ns before ``start`` (µs): a print at ``since`` itself is left out (so the page said; now it is silent)."""
+    return str(max(start * 1_000 - 1, 0))
+
+
+def _page(limit: int) -> str:
+    return str(min(max(limit, 1), PAGE))
+
+
+KRAKEN = Kraken()
+"""The one codec: it holds nothing that changes."""
