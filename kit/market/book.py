@@ -1,22 +1,29 @@
-"""An order book kept in step with its venue: a snapshot, deltas, and the sequence rule that proves nothing is missing.
+"""An order book kept in step with its venue: a snapshot, deltas, and the venue's own proof that nothing is missing.
 
-The rule is Binance Spot's ("How to manage a local order book correctly"): a delta continues the book when
-``first_id <= book.last_id + 1 <= last_id``; one that ends at or before ``last_id`` is old and ignored; one that
-begins later leaves a gap. Real data has first deltas with ``first_id == last_id + 1`` exactly, so the test is on
-``last_id + 1``, never on ``last_id``.
+- Binance Spot counts updates ("How to manage a local order book correctly"): a delta continues the book when
+  ``first_id <= book.last_id + 1 <= last_id``; one that ends at or before ``last_id`` is old and ignored; one that
+  begins later leaves a gap. Real data has first deltas with ``first_id == last_id + 1`` exactly, so the test is on
+  ``last_id + 1``, never on ``last_id``.
+- Kraken counts nothing and sends a checksum of the result (guides "Book Checksum v2").
+- Coinbase's connection counts its frames; the book itself has nothing to test.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import deque
 from enum import Enum
+from typing import NoReturn, cast
+from zlib import crc32
 
 from kit.errors import BookUnsynced, SequenceGap
-from kit.model import BookDelta, BookSnapshot, Levels, Quote
+from kit.market.ladder import Ladder
+from kit.model import BookDelta, BookSnapshot, Levels, Quote, Side, Written
 
 HELD_DELTAS = 10_000
 """Deltas kept while a snapshot is awaited: 1,000 s of Binance's 100 ms stream."""
+
+CHECKED = 10
+"""Levels a side that a checksum is over."""
 
 
 class BookRule(Enum):
@@ -30,63 +37,50 @@ class BookRule(Enum):
     """The snapshot comes first in the stream, and the connection counts its frames (Coinbase)."""
 
 
-class Ladder:
-    """One side's levels. Keys are ``sign * price``, ascending, so that the best price is last on both sides."""
+def checksum(bids: Levels, asks: Levels) -> int:
+    """CRC32 over the ten best asks, then the ten best bids: the digits of price and quantity without leading zeros.
 
-    def __init__(self, sign: int) -> None:
-        self.sign = sign
-        self.qtys: dict[float, float] = {}
-        self.keys: list[float] = []
-
-    def load(self, levels: Levels) -> None:
-        """Have these levels and no others."""
-        self.qtys = {self.sign * price: qty for price, qty in levels if qty}
-        self.keys = sorted(self.qtys)
-
-    def apply(self, levels: Levels) -> None:
-        """Set absolute quantities; 0 removes, and removing what is not there is normal."""
-        sign, qtys, keys = self.sign, self.qtys, self.keys
-        for price, qty in levels:
-            key = sign * price
-            if qty:
-                if key not in qtys:
-                    insort(keys, key)
-                qtys[key] = qty
-            elif key in qtys:
-                del qtys[key]
-                del keys[bisect_left(keys, key)]
-
-    def top(self, n: int) -> Levels:
-        """The best ``n`` levels, best first."""
-        sign, qtys = self.sign, self.qtys
-        return [(sign * key, qtys[key]) for key in self.keys[: -n - 1 : -1]]
+    The levels are ``Written``, best first (Kraken, guides "Book Checksum v2").
+    """
+    best = cast("list[Written]", asks[:CHECKED] + bids[:CHECKED])
+    texts = [text.replace(".", "").lstrip("0") for level in best for text in (level.price, level.qty)]
+    return crc32("".join(texts).encode())
 
 
 class Book:
     """One instrument's book. It is read only while in step with the venue; else every read raises ``BookUnsynced``.
 
-    Deltas that come before a snapshot are kept and replayed on it. One thread writes; ``revision`` is odd while it
-    does, so that a reader in another thread can tell a torn read and take it again.
+    ``depth`` is how many levels a side the stream carries, None when all of them. With the rule IDS, deltas that come
+    before a snapshot are kept and replayed on it; with the others they are leftovers of an older subscription, and
+    ignored. Levels are handed out as they came in, so one that came ``Written`` still knows its text. One thread
+    writes; ``revision`` is odd while it does, so that a reader in another thread can tell a torn read and read again.
     """
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, rule: BookRule = BookRule.IDS, depth: int | None = None) -> None:
         self.symbol = symbol
+        self.rule = rule
         self.synced = False
         self.last_id = 0
-        """The last update that is in the book."""
+        """The last update that is in the book; 0 where the venue does not count them."""
         self.epoch = 0
         """How many snapshots it was built from."""
         self.time = 0
-        """Venue time of the last delta, µs; 0 before any."""
+        """Venue time of the last delta, or of a snapshot that has one, µs; 0 before any."""
         self.revision = 0
-        self._bids = Ladder(1)
-        self._asks = Ladder(-1)
+        self.checksums_ok = 0
+        self.checksums_failed = 0
+        self._counts = rule is BookRule.IDS
+        self._bids = Ladder(Side.BUY, depth)
+        self._asks = Ladder(Side.SELL, depth)
         self._held: deque[BookDelta] = deque(maxlen=HELD_DELTAS)
+
+    # -- writing
 
     def load(self, snapshot: BookSnapshot) -> None:
         """Start anew from ``snapshot`` and replay the deltas kept so far.
 
-        Raises SequenceGap when the snapshot is older than the first kept delta: take another one, the deltas stay.
+        Raises SequenceGap when the snapshot is older than the first kept delta (take another one, the deltas stay),
+        and when it or a kept delta does not stand the venue's test (the book is unsynced then).
         """
         held = [delta for delta in self._held if delta.last_id > snapshot.last_id]
         if held and held[0].first_id > snapshot.last_id + 1:
@@ -94,84 +88,122 @@ class Book:
                 f"{self.symbol}: the book snapshot ends at update {snapshot.last_id} and the stream begins at "
                 f"{held[0].first_id}; the book stays unsynced until a newer snapshot comes"
             )
-        self.revision += 1
-        self._bids.load(snapshot.bids)
-        self._asks.load(snapshot.asks)
-        self.last_id, self.synced = snapshot.last_id, True
-        self.epoch += 1
-        self.revision += 1
         self._held.clear()
-        self._replay(held)
+        self.revision += 1
+        try:
+            self._bids.load(snapshot.bids)
+            self._asks.load(snapshot.asks)
+            self.last_id, self.time, self.synced = snapshot.last_id, snapshot.time or self.time, True
+            self.epoch += 1
+            self._prove(snapshot)
+            self._replay(held)
+        finally:
+            self.revision += 1
 
     def _replay(self, held: list[BookDelta]) -> None:
         for position, delta in enumerate(held):
             try:
-                self.apply(delta)
+                if delta.last_id > self.last_id:
+                    self._take(delta)
             except SequenceGap:
                 self._held.extend(held[position + 1 :])
                 raise
 
     def apply(self, delta: BookDelta) -> bool:
-        """Apply one delta; False when it was old, or kept for a snapshot to come.
+        """Apply one delta; False when it was old, kept for a snapshot to come, or left over.
 
-        Raises SequenceGap, and leaves the book unsynced with this delta kept, when messages are missing before it
-        or when it leaves the book crossed.
+        Raises SequenceGap, and leaves the book unsynced, when messages are missing before it, when it leaves the book
+        crossed, or when the checksum does not match. With the rule IDS it is kept then for the next snapshot.
         """
         if not self.synced:
-            self._held.append(delta)
+            if self._counts:
+                self._held.append(delta)
             return False
-        if delta.last_id <= self.last_id:
+        if self._counts and delta.last_id <= self.last_id:
             return False
-        if delta.first_id > self.last_id + 1:
-            self.desync()
-            self._held.append(delta)
-            raise SequenceGap(
-                f"{self.symbol}: updates {self.last_id + 1} to {delta.first_id - 1} of the book never came; "
-                "it is not shown until a new snapshot is in"
-            )
         self.revision += 1
-        self._bids.apply(delta.bids)
-        self._asks.apply(delta.asks)
-        self.last_id, self.time = delta.last_id, delta.time
-        self.revision += 1
-        self._refuse_crossed()
+        try:
+            self._take(delta)
+        finally:
+            self.revision += 1
         return True
 
-    def _refuse_crossed(self) -> None:
-        bids, asks = self._bids.keys, self._asks.keys
-        if bids and asks and bids[-1] >= -asks[-1]:
-            bid, ask = bids[-1], -asks[-1]
-            self.desync()
-            raise SequenceGap(
-                f"{self.symbol}: the book is crossed after update {self.last_id} (bid {bid}, ask {ask}), so something "
-                "is missing; it is not shown until a new snapshot is in"
-            )
+    def _take(self, delta: BookDelta) -> None:
+        if self._counts and delta.first_id > self.last_id + 1:
+            self._refuse(delta, f"updates {self.last_id + 1} to {delta.first_id - 1} of the book never came")
+        if delta.bids:
+            self._bids.apply(delta.bids)
+        if delta.asks:
+            self._asks.apply(delta.asks)
+        self.last_id, self.time = delta.last_id, delta.time
+        self._prove(delta)
+
+    def _prove(self, change: BookDelta | BookSnapshot) -> None:
+        """The book after ``change`` is not crossed, and is what its checksum says."""
+        bids, asks = self._bids.near, self._asks.near
+        if bids and asks and bids[-1] >= asks[0]:
+            told = f"bid {bids[-1]}, ask {asks[0]}"
+            self._refuse(change, f"the book is crossed after update {self.last_id} ({told}), so something is missing")
+        if change.checksum is None:
+            return
+        if checksum(self._bids.top(CHECKED), self._asks.top(CHECKED)) != change.checksum:
+            self.checksums_failed += 1
+            self._refuse(change, "the book's checksum is not the venue's, so something is missing or was misread")
+        self.checksums_ok += 1
+
+    def _refuse(self, change: BookDelta | BookSnapshot, reason: str) -> NoReturn:
+        self.desync()
+        if self._counts and isinstance(change, BookDelta):
+            self._held.append(change)
+        raise SequenceGap(f"{self.symbol}: {reason}; it is not shown until a new snapshot is in")
 
     def desync(self) -> None:
         """Say that messages may be missing: nothing is shown until the next snapshot. Kept deltas are dropped."""
         self.synced = False
         self._held.clear()
 
+    def adopt(self, shadow: Book) -> None:
+        """Show what ``shadow`` holds from now on, as a new epoch; readers see no moment without a book.
+
+        Raises SequenceGap unless both are in step at the same update. The shadow is not to be used after that.
+        """
+        if not (self.synced and shadow.synced and self.last_id == shadow.last_id):
+            raise SequenceGap(
+                f"{self.symbol}: the book stands at update {self.last_id} and the one to replace it at "
+                f"{shadow.last_id}; nothing was changed. Bring both to the same update first"
+            )
+        self.revision += 1
+        self._bids, self._asks = shadow._bids, shadow._asks
+        self.epoch += 1
+        self.revision += 1
+
+    # -- reading
+
     def bids(self, n: int) -> Levels:
         """The best ``n`` bids, highest first; BookUnsynced while out of step."""
-        self._require_sync()
+        if not self.synced:
+            self._refuse_reading()
         return self._bids.top(n)
 
     def asks(self, n: int) -> Levels:
         """The best ``n`` asks, lowest first; BookUnsynced while out of step."""
-        self._require_sync()
+        if not self.synced:
+            self._refuse_reading()
         return self._asks.top(n)
 
     def best(self) -> Quote:
         """Best bid and ask as of ``last_id``; BookUnsynced while out of step or when a side is empty."""
-        bids, asks = self.bids(1), self.asks(1)
-        if not bids or not asks:
-            raise BookUnsynced(f"{self.symbol}: one side of the book is empty, so there is no best bid and ask")
-        return Quote(self.symbol, *bids[0], *asks[0], update_id=self.last_id, time=self.time)
-
-    def _require_sync(self) -> None:
         if not self.synced:
-            raise BookUnsynced(
-                f"{self.symbol}: the book is not in step with the venue and not shown; no order should rest on it. "
-                "It comes back by itself while its live frame is open: wait for the state LIVE"
-            )
+            self._refuse_reading()
+        bids, asks = self._bids, self._asks
+        if not bids.near or not asks.near:
+            raise BookUnsynced(f"{self.symbol}: one side of the book is empty, so there is no best bid and ask")
+        bid, bid_qty = bids.levels[bids.near[-1]]
+        ask, ask_qty = asks.levels[asks.near[0]]
+        return Quote(self.symbol, bid, bid_qty, ask, ask_qty, self.last_id, self.time)
+
+    def _refuse_reading(self) -> NoReturn:
+        raise BookUnsynced(
+            f"{self.symbol}: the book is not in step with the venue and not shown; no order should rest on it. "
+            "It comes back by itself while its live frame is open: wait for the state LIVE"
+        )
