@@ -64,9 +64,8 @@ class Kraken:
         messages=(5, 1.0),  # "dynamic"; sixteen at once were too many, and then the rest goes unheard
         attempts=(75, 600.0),  # some 150 in ten minutes from one address, which may hold other kernels
         batch=50,
+        depth=streams.DEPTH,
     )
-    depth = streams.DEPTH
-    """Levels a side that the streamed book has, and must be cut to."""
 
     # ---- REST
 

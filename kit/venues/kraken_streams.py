@@ -73,7 +73,7 @@ class _Bar(msgspec.Struct, gc=False):
     interval_begin: Moment
     interval: int
 
-    def event(self) -> Candle:
+    def event(self, said: int) -> Candle:
         return Candle(
             self.symbol,
             _INTERVALS[self.interval],
@@ -86,16 +86,19 @@ class _Bar(msgspec.Struct, gc=False):
             self.vwap * self.volume,
             self.trades,
             closed=False,  # Kraken never says so: a bar is over when the next begins
+            event_time=said,
         )
 
 
 class _Bars(msgspec.Struct):
     type: Kind
     data: list[_Bar]
+    timestamp: Moment | None = None
+    """When the frame was made; a bar's own ``timestamp``, which is deprecated, is its end."""
 
     def events(self) -> Sequence[Event]:
         known = [bar for bar in self.data if bar.interval in _INTERVALS]
-        return [bar.event() for bar in sorted(known, key=attrgetter("interval_begin"))]
+        return [bar.event(_us(self.timestamp)) for bar in sorted(known, key=attrgetter("interval_begin"))]
 
 
 class _Ticker(msgspec.Struct, gc=False):
@@ -165,7 +168,6 @@ class _Probe(msgspec.Struct):
     result: _Subscribed | None = None
     symbol: str = ""
     error: str = ""
-    complaint: str = msgspec.field(name="Error", default="")
 
 
 Reader = Callable[[bytes], Sequence[Event]]
@@ -231,19 +233,22 @@ def _decode(frame: bytes) -> Sequence[Event]:
 
 
 def _look(frame: bytes) -> Sequence[Event]:
-    """Any frame, without trusting the order of its keys."""
+    """Any frame, without trusting the order of its keys.
+
+    ``{"Error":"Exceeded msg rate"}`` is nothing: what it leaves unheard is not refused, and stays without an answer.
+    """
     probe = _probe(frame)
     read = _READERS.get(probe.channel.encode())
     if read is not None:
         return read(frame)
-    if probe.method in ("subscribe", "unsubscribe") or probe.complaint:
+    if probe.method in ("subscribe", "unsubscribe"):
         return (_ack(probe),)
     return ()
 
 
 def _ack(probe: _Probe) -> Ack:
     """The answer for one symbol; a refusal names it beside its words, or in them."""
-    words = excerpt(probe.error or probe.complaint)
+    words = excerpt(probe.error)
     if not words and not probe.success:
         words = "no words"
     told = probe.result.symbol if probe.result else ""

@@ -81,7 +81,7 @@ def test_the_streams_prove_a_book_by_its_checksum_and_never_say_that_a_bar_has_c
     streaming = KRAKEN.streaming
     assert (streaming.book, streaming.bars, streaming.says_closed) == (BookRule.CHECKSUM, True, False)
     assert KRAKEN.stream_url(KRAKEN.environments["data"]) == "wss://ws.kraken.com/v2"
-    assert KRAKEN.depth in {10, 25, 100, 500, 1000}
+    assert streaming.depth in {10, 25, 100, 500, 1000}
 
 
 def test_no_environment_holds_real_money() -> None:
