@@ -97,25 +97,46 @@ class VenueClock:
 
     GOOD_FOR = 10 * MINUTE
     """µs after which a measurement is too old for orders: quartz may lose a second in half a day."""
+    DRIFT = 50
+    """µs that two clocks may part in a second: what ordinary quartz keeps to."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._offset: Offset | None = None
-        self._measured = 0
+        self._known: tuple[Offset, int, int] | None = None
 
     @property
     def offset(self) -> Offset | None:
-        """What was measured last, None before."""
-        return self._offset
+        """The best that is known, None before anything was measured."""
+        return self._known[0] if self._known else None
 
     @offset.setter
     def offset(self, offset: Offset) -> None:
-        self._offset, self._measured = offset, self._clock.now()
+        """Take a measurement made just now. One over a slow round trip does not replace a better one that is still
+        better after the drift since; where the two can't both be true, a clock was set, and the newer counts."""
+        now, known = self._clock.now(), self._known
+        if known is not None:
+            bound = known[0].uncertainty + self._drifted(now - known[1])
+            apart = abs(offset.offset - known[0].offset) > offset.uncertainty + bound
+            if offset.uncertainty > bound and not apart:
+                self._known = (known[0], known[1], now)
+                return
+        self._known = (offset, now, now)
+
+    @property
+    def uncertainty(self) -> int | None:
+        """By how many µs ``now`` may be wrong: half the round trip of the measurement, and the drift since."""
+        if self._known is None:
+            return None
+        offset, at, _ = self._known
+        return offset.uncertainty + self._drifted(self._clock.now() - at)
+
+    def _drifted(self, elapsed: int) -> int:
+        return elapsed * self.DRIFT // SECOND
 
     @property
     def certain(self) -> bool:
         """True while the last measurement is good enough to trade by."""
-        return self._offset is not None and self._clock.now() - self._measured < self.GOOD_FOR
+        return self._known is not None and self._clock.now() - self._known[2] < self.GOOD_FOR
 
     def now(self) -> int:
-        return self._clock.now() + (self._offset.offset if self._offset else 0)
+        return self._clock.now() + (self._known[0].offset if self._known else 0)

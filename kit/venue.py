@@ -31,12 +31,13 @@ from kit.net.history import History
 from kit.net.progress import shown
 from kit.net.rest import Rest
 from kit.runtime import runtime
-from kit.venues.base import Codec, Hosts, Key
+from kit.venues.base import Codec, Hosts, Key, Subscription
 from kit.venues.binance import BINANCE
 
 if TYPE_CHECKING:
     from kit.net.live import Live
     from kit.net.loop import Loop
+    from kit.net.recorder import Recorder
     from kit.net.stream import Streams
     from kit.sandbox.launcher import Handle
 
@@ -71,7 +72,8 @@ class Venue:
         self._history = History(self.rest, self._clock)
         self._lock = threading.Lock()
         self._instruments: dict[str, Instrument] = {}
-        self._streams: Streams | None = None
+        self._streams: list[Streams] = []
+        self._tapes: list[Recorder] = []
         self._lives: list[Live] = []
         self._closed = False
 
@@ -188,8 +190,11 @@ class Venue:
         quote = self.rest.do(self.codec.quote(instrument.native))
         return msgspec.structs.replace(quote, symbol=instrument.symbol)
 
-    def live(self, symbol: str, interval: str = "1m") -> Live:
+    def live(self, symbol: str, interval: str = "1m", *, coalesce: float = 0.0) -> Live:
         """Frame, trades, quote and book that follow the market in the background; asked again, it is the same one.
+
+        ``coalesce`` (s) looks at the socket only so often: with 0.005 a busy market costs a fraction of the CPU and
+        comes up to 5 ms later, which ``live.latency`` shows. Leave it 0 where freshness counts.
 
         Waits up to ``OPENING`` seconds for its first picture; what is missing then comes in the background, and
         ``live.state`` and ``live.reason`` say so.
@@ -200,11 +205,31 @@ class Venue:
         self._check_interval(interval)
         instrument = self.instrument(symbol)
         loop = runtime.get(Loop, "streams", Loop)
-        name = f"{self.title} {instrument.symbol} {interval}"
-        live = runtime.get(Live, name, partial(self._open, loop, instrument, interval))
+        name = f"{self.title} {instrument.symbol} {interval}" + (f" every {coalesce:g} s" if coalesce else "")
+        live = runtime.get(Live, name, partial(self._open, loop, instrument, interval, float(coalesce)))
         if live.state in (FeedState.CONNECTING, FeedState.SYNCING):
             live.ready(OPENING)
         return live
+
+    def record(self, path: str | Path) -> Recorder:
+        """Write every frame and REST answer of this venue to a tape, byte for byte, until the tape is closed.
+
+        ``kit replay`` plays it. Where live frames are open already, their books are asked for again, so that the tape
+        has what they were built from. Raises UsageError where there is a file at ``path`` already, StoreError where
+        nothing can be written.
+        """
+        from kit.net.recorder import Recorder
+
+        recorder = Recorder(self.name, path, self._clock)
+        with self._lock:
+            self._tapes = [*(tape for tape in self._tapes if tape.recording), recorder]
+            self.rest.witnesses = tuple(self._tapes)
+            streams, lives = list(self._streams), list(self._lives)
+        for each in streams:
+            each.witness(recorder)
+        for live in lives:
+            live.retell()
+        return recorder
 
     def followed(self, symbol: str) -> Live | None:
         """The first live frame of BASE/QUOTE that is still open here, whatever its interval; None opens none."""
@@ -217,11 +242,13 @@ class Venue:
         runtime.forget(self)
         with self._lock:
             self._closed = True
-            lives, streams = list(self._lives), self._streams
+            lives, streams, tapes = list(self._lives), list(self._streams), list(self._tapes)
         for live in lives:
             live.close()
-        if streams is not None:
-            streams.close()
+        for each in streams:
+            each.close()
+        for tape in tapes:
+            tape.close()
         self.rest.close()
 
     @property
@@ -236,29 +263,42 @@ class Venue:
 
     # -- inside
 
-    def _open(self, loop: Loop, instrument: Instrument, interval: str) -> Live:
-        """A new live frame; all of a venue's share one connection."""
-        from kit.net.live import Live
-        from kit.net.stream import Streams
+    def _open(self, loop: Loop, instrument: Instrument, interval: str, coalesce: float) -> Live:
+        from kit.net.live import Live, subscriptions
 
+        wanted = subscriptions(self.codec, instrument.native, interval)
         with self._lock:
             if self._closed:
                 raise UsageError(f"{self!r} is closed; kit.connect() opens another")
-            if self._streams is None:
-                self._streams = Streams(self.codec, self.hosts, loop=loop, clock=self._clock, seed=os.getpid())
             live = Live(
                 self.codec,
                 self.rest,
-                self._streams,
+                self._roomy(loop, wanted, coalesce),
                 loop=loop,
                 clock=self._clock,
                 instrument=instrument,
                 interval=interval,
                 environment=self.environment,
                 on_close=self._forget,
+                record=self.record,
             )
             self._lives.append(live)
         return live
+
+    def _roomy(self, loop: Loop, wanted: Iterable[Subscription], coalesce: float) -> Streams:
+        """A connection that can carry these too; a new one when none can."""
+        from kit.net.stream import Streams
+
+        for streams in self._streams:
+            carried = {sub for live in self._lives if live.streams is streams for sub in live.subscriptions}
+            if streams.coalesce == coalesce and len(carried.union(wanted)) <= self.codec.streaming.channels:
+                return streams
+        seed = os.getpid() + len(self._streams)
+        new = Streams(self.codec, self.hosts, loop=loop, clock=self._clock, seed=seed, coalesce=coalesce)
+        for tape in self._tapes:
+            new.witness(tape)
+        self._streams.append(new)
+        return new
 
     def _forget(self, live: Live) -> None:
         runtime.forget(live)

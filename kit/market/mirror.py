@@ -11,6 +11,8 @@ Duplicates and late copies are recognised by trade id, update id and bar, so two
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kit.clock import SECOND
@@ -19,6 +21,7 @@ from kit.market.book_strand import BookStrand
 from kit.market.candle_ring import CandleRing
 from kit.market.candle_strand import CandleStrand
 from kit.market.feed import WORST, Feed, FeedState, worst
+from kit.market.folded_strand import FoldedStrand
 from kit.market.quote_ring import QuoteRing
 from kit.market.quote_strand import QuoteStrand, prices
 from kit.market.strand import Ask, Due, Gap, Host, Need, Strand
@@ -71,9 +74,22 @@ class Mirror:
         self._patience = round(stale_after * SECOND / 2)
         self._probed = dict.fromkeys((Need.TOUCH, Need.LAST_TRADE), 0)
         self._probes: dict[Need, Due] = {}
+        self._follower: dict[Channel, Channel] = {}
+        """Channels that the venue does not stream are made of ones that it does, and come and go with them."""
+        if not quotes:
+            rest -= {Need.QUOTE}
+            self._follower[Channel.BOOK] = Channel.QUOTE
+        if not bars:
+            self._follower[Channel.TRADE] = Channel.CANDLE
         host, slow = Host(rest, self._needs, self._lost), stale_after * SLOW
         self.trade = TradeStrand(host, trade_rows, stale_after=slow)
-        self.candle = CandleStrand(host, interval, candle_rows, says_closed=says_closed, stale_after=slow)
+        self.candle: CandleStrand
+        if bars:
+            self.candle = CandleStrand(host, interval, candle_rows, says_closed=says_closed, stale_after=slow)
+            traded = self.trade.take
+        else:
+            self.candle = folded = FoldedStrand(host, symbol, interval, candle_rows, self.trade.ring, stale_after=slow)
+            traded = partial(self._take_trade, folded)
         self.touch = QuoteStrand(host, quote_rows, patience=self._patience, stale_after=stale_after)
         self.depth = BookStrand(host, Book(symbol, rule, depth), quote_rows, stale_after=stale_after)
         self.strands: dict[Channel, Strand] = {
@@ -84,11 +100,11 @@ class Mirror:
         }
         self.book = self.depth.book
         self._takers: dict[type, Callable[[Any, int], None]] = {
-            Trade: self.trade.take,
+            Trade: traded,
             Candle: self.candle.take,
             Quote: self.touch.take,
-            BookDelta: self.depth.take,
-            BookSnapshot: self.depth.take,
+            BookDelta: self.depth.take if quotes else self._take_depth,
+            BookSnapshot: self.depth.take if quotes else self._take_depth,
         }
 
     # -- what may be read
@@ -151,14 +167,20 @@ class Mirror:
 
     def up(self, channel: Channel, connection: int, now: int) -> None:
         """The venue has confirmed a subscription: from now on everything of it comes."""
-        if self.strands[channel].feed.state is not FeedState.CLOSED:
-            self.strands[channel].up(connection, now)
-            self._changed()
+        for strand in self._fed_by(channel):
+            if strand.feed.state is not FeedState.CLOSED:
+                strand.up(connection, now)
+        self._changed()
 
     def down(self, channel: Channel, reason: str) -> None:
         """The connection of a channel is gone, frames of it are missing, or the venue refused it."""
-        self.strands[channel].down(reason)
+        for strand in self._fed_by(channel):
+            strand.down(reason)
         self._changed()
+
+    def _fed_by(self, channel: Channel) -> list[Strand]:
+        follower = self._follower.get(channel)
+        return [self.strands[each] for each in (channel, follower) if each is not None]
 
     def close(self) -> None:
         """Nothing more is taken in or asked for; the frames stay readable, the book does not."""
@@ -177,6 +199,18 @@ class Mirror:
         """One market-data event, received at ``now`` (µs). What comes before ``up`` is left to REST."""
         self._takers[type(event)](event, now)
         self.version += 1
+
+    def _take_trade(self, folded: FoldedStrand, trade: Trade, now: int) -> None:
+        """A print, and with it the bar it falls into."""
+        self.trade.take(trade, now)
+        folded.traded(trade, now)
+
+    def _take_depth(self, event: BookDelta | BookSnapshot, now: int) -> None:
+        """The book, and with it the quote, which is its top."""
+        self.depth.take(event, now)
+        top = self.depth.top
+        if top is not None:
+            self.touch.take(top, now)
 
     def tick(self, now: int) -> None:
         """Notice what is silent or behind, and have it looked into. Call a few times a second."""
@@ -226,6 +260,10 @@ class Mirror:
         """What is due, each handed out once; all but a renewal want ``answer`` or ``failed``."""
         self.restless = False
         found = [ask for strand in self.strands.values() for ask in strand.asks(now)]
+        for source, follower in self._follower.items():
+            for at, ask in enumerate(found):
+                if ask.need is Need.RENEWAL and ask.channel is follower:
+                    found[at] = replace(ask, channel=source)
         for need, due in self._probes.items():
             if not due.asked:
                 due.asked = True

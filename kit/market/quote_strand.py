@@ -34,7 +34,7 @@ class QuoteStrand(Strand):
             self.latency.add(now, quote.time)
             self.feed.venue_time = quote.time
         if quote.update_id >= self._newest:
-            if quote.update_id != self._newest or not quote.update_id:
+            if quote.update_id != self._newest or self.quote is None or prices(quote) != prices(self.quote):
                 self.ring.put(quote, "ws", now, self.epoch)
             self.quote, self._newest = quote, quote.update_id
             self.due = self._differs = None

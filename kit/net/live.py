@@ -8,90 +8,46 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import pandas as pd
 
-from kit.clock import Clock
+from kit.clock import Clock, VenueClock
 from kit.errors import KitError, NotYet, RateLimited, UsageError
-from kit.market.book import Book
+from kit.market import tables
+from kit.market.book import BookRule
 from kit.market.candles import Moment, labels, moment
 from kit.market.feed import FeedState, Picture
-from kit.market.mirror import PAGE, Ask, Gap, Mirror, Need
-from kit.model import Channel, Instrument, Levels, Quote
+from kit.market.mirror import Mirror
+from kit.market.strand import PAGE, Ask, Gap, Need
+from kit.model import BookSnapshot, Channel, Instrument, Quote
 from kit.net.loop import Loop
-from kit.net.stream import Down, MarketEvent, Streams, Up
-from kit.venues.base import Call, Codec, Subscription
+from kit.net.recorder import Recorder
+from kit.net.shared_book import SharedBook
+from kit.net.stream import Streams
+from kit.net.supervisor import BEAT
+from kit.venues.base import Call, MarketCodec, MarketEvent, Subscription
 
 T = TypeVar("T")
 Callback = Callable[[MarketEvent, int], object]
 
 DEPTH = 1000
 """Levels a side in a book snapshot: 100 of BTCUSDT cover so little that an honest book is soon wrong."""
-BEAT = 0.25
-"""Seconds between two looks at the clock."""
+TOUCH = 5
+"""Levels a side that tell whether a silent book is a quiet one."""
 
 
 class Rest(Protocol):
     """Whoever makes REST exchanges; may block, is called from several threads."""
 
+    @property
+    def clock(self) -> VenueClock: ...
     def do(self, call: Call[T]) -> T: ...
-
-
-class SharedBook:
-    """A book read from other threads than the one that writes it: each read is of one moment.
-
-    Every read raises BookUnsynced while the book is out of step with the venue.
-    """
-
-    def __init__(self, book: Book) -> None:
-        self._book = book
-
-    def bids(self, n: int) -> Levels:
-        """The best ``n`` bids as (price, quantity), highest first."""
-        return self._read(lambda: self._book.bids(n))
-
-    def asks(self, n: int) -> Levels:
-        """The best ``n`` asks as (price, quantity), lowest first."""
-        return self._read(lambda: self._book.asks(n))
-
-    def best(self) -> Quote:
-        """Best bid and ask of the book; it may be up to 100 ms behind ``live.quote``."""
-        return self._read(self._book.best)
-
-    @property
-    def synced(self) -> bool:
-        """True while the book is in step with the venue, so that it can be read."""
-        return self._book.synced
-
-    @property
-    def last_id(self) -> int:
-        """The venue's id of the last update in the book."""
-        return self._book.last_id
-
-    @property
-    def epoch(self) -> int:
-        """How many snapshots the book was built from so far."""
-        return self._book.epoch
-
-    def _read(self, take: Callable[[], T]) -> T:
-        """Read again when a write fell into the reading; the writer never waits."""
-        while True:
-            before = self._book.revision
-            try:
-                value = take()
-            except (KeyError, IndexError):  # torn: a level went while it was read
-                value = None
-            if before % 2 == 0 and value is not None and self._book.revision == before:
-                return value
-            time.sleep(0)
-
-    def __repr__(self) -> str:
-        where = f"at update {self.last_id}" if self.synced else "not in step with the venue"
-        return f"<book of {self._book.symbol}, {where}>"
 
 
 class Live:
@@ -106,7 +62,7 @@ class Live:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: MarketCodec,
         rest: Rest,
         streams: Streams,
         *,
@@ -117,20 +73,33 @@ class Live:
         environment: str,
         stale_after: float = 10.0,
         on_close: Callable[[Live], object] = lambda live: None,
+        record: Callable[[str | Path], Recorder] | None = None,
     ) -> None:
         self.instrument, self.interval, self.environment = instrument, interval, environment
-        self._codec, self._rest, self._streams, self._loop, self._clock = codec, rest, streams, loop, clock
-        self._on_close = on_close
-        self._mirror = Mirror(instrument.symbol, interval, stale_after=stale_after)
+        self.streams, self.subscriptions = streams, subscriptions(codec, instrument.native, interval)
+        """What carries it, and what it listens to there."""
+        self._codec, self._rest, self._loop, self._clock = codec, rest, loop, clock
+        self._on_close, self._record = on_close, record
+        self._closed = False
+        rules = codec.streaming
+        self._mirror = Mirror(
+            instrument.symbol,
+            interval,
+            rule=rules.book,
+            depth=rules.depth,
+            bars=rules.bars,
+            quotes=rules.quotes,
+            says_closed=rules.says_closed,
+            stale_after=stale_after,
+        )
         self._book = SharedBook(self._mirror.book)
+        self._labels: dict[Any, Any] = {"symbol": self.symbol, "venue": codec.name, "environment": environment}
         self._callbacks: tuple[Callback, ...] = ()
         self._joining = threading.Lock()
         self._waiters: set[threading.Event] = set()
         self._error: str | None = None
         self._mirror.start()
-        native = instrument.native
-        wanted = [Subscription(channel, native) for channel in (Channel.TRADE, Channel.QUOTE, Channel.BOOK)]
-        self._seat = streams.subscribe([*wanted, Subscription(Channel.CANDLE, native, interval)], self._hear)
+        streams.subscribe(self.subscriptions, self)
         loop.post(self._beat)
 
     # -- what may be read, from any thread
@@ -142,7 +111,8 @@ class Live:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Candles, history and now: the schema of ``kit.market.candles`` and ``source`` (rest, ws or backfill).
+        """Candles, history and now: the schema of ``kit.market.candles`` and ``source`` (rest, ws or backfill)
+        and ``recv_ts``, when a row was received as it stands.
 
         A frame of your own: later updates don't show in it, and what you do to it shows nowhere else.
         """
@@ -159,10 +129,70 @@ class Live:
 
     @property
     def trades(self) -> pd.DataFrame:
-        """The newest public trades: index ``time`` (UTC), columns ``id price qty side source``; side is the taker's."""
-        return self._mirror.trades.snapshot(
-            {"symbol": self.symbol, "venue": self._codec.name, "environment": self.environment}
-        )
+        """The newest public trades: index ``time`` (UTC), columns ``id price qty side source recv_ts``; side is the
+        taker's."""
+        return self._mirror.trades.snapshot(self._labels)
+
+    @property
+    def quotes(self) -> pd.DataFrame:
+        """The newest best bids and asks, as they came: index ``recv_ts`` (UTC), the columns of
+        ``kit.market.quote_ring``. Between two rows of different ``epoch`` some may be missing: ``gaps`` says when."""
+        return self._mirror.quotes.snapshot(self._labels)
+
+    @property
+    def tops(self) -> pd.DataFrame:
+        """The best bid and ask of the book after each change of it, in the columns of ``quotes``."""
+        return self._mirror.tops.snapshot(self._labels)
+
+    def depth(self, levels: int = 20) -> pd.DataFrame:
+        """The book now, ``levels`` a side: columns ``side`` (bid, then ask) ``price qty``, best first; ``attrs`` tell
+        ``last_id`` and ``epoch``. BookUnsynced while it is out of step."""
+        bids, asks = self._book.sides(levels)
+        snapshot = BookSnapshot(self.symbol, self._book.last_id, bids, asks)
+        return tables.book(snapshot, levels, {**self._labels, "epoch": self._book.epoch})
+
+    @property
+    def feeds(self) -> pd.DataFrame:
+        """Each channel by itself.
+
+        ``state``, the ``connection`` that carries it, ``age`` and ``venue_age`` (s, since the last proof here, and
+        since the venue's time of the newest message), ``framed`` (a frame has come since it was confirmed), ``quiet``
+        (the last proof is REST's), and the ``reason`` why it is not LIVE.
+        """
+        now, venue_now = self._clock.now(), self._rest.clock.now()
+        rows = {
+            str(channel): {
+                "state": str(feed.at(now)),
+                "connection": feed.connection,
+                "age": feed.age(now),
+                "venue_age": feed.venue_age(venue_now),
+                "framed": feed.framed,
+                "quiet": feed.quiet,
+                "reason": feed.reason,
+            }
+            for channel, feed in self._mirror.feeds.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("channel")
+
+    @property
+    def latency(self) -> pd.DataFrame:
+        """How long after the venue's time messages arrive, per channel.
+
+        ``count`` of the newest ones, and their ``min``, ``p50``, ``p99`` and ``max`` in ms, by the venue's clock as
+        last measured (its error bound is ``attrs``' ``uncertainty_ms``). Channels whose messages carry no time have no
+        row.
+        """
+        offset = self._rest.clock.offset
+        told = {
+            str(channel): asdict(delays)
+            for channel, strand in self._mirror.strands.items()
+            if (delays := strand.latency.summary(offset.offset if offset else 0)) is not None
+        }
+        columns = ["count", "min", "p50", "p99", "max"]
+        frame = pd.DataFrame.from_dict(told, orient="index", columns=columns).rename_axis("channel")
+        uncertainty = self._rest.clock.uncertainty
+        frame.attrs = {**self._labels, "uncertainty_ms": None if uncertainty is None else uncertainty / 1000}
+        return frame
 
     @property
     def quote(self) -> Quote | None:
@@ -178,12 +208,12 @@ class Live:
     @property
     def state(self) -> FeedState:
         """CONNECTING, SYNCING, LIVE, STALE or CLOSED, as of now."""
-        return self._mirror.feed.at(self._clock.now())
+        return self._mirror.at(self._clock.now())
 
     @property
     def age(self) -> float:
         """Seconds since the picture was last proven current by data; ``inf`` before any."""
-        return self._mirror.feed.age(self._clock.now())
+        return self._mirror.age(self._clock.now())
 
     @property
     def version(self) -> int:
@@ -203,12 +233,11 @@ class Live:
     @property
     def last_error(self) -> str | None:
         """What last went wrong with the connection or with REST, None when nothing did."""
-        return self._error or self._streams.last_error
+        return self._error or self.streams.last_error
 
     def picture(self, now: int) -> Picture:
         """State, age and quote as of ``now`` (µs): what decides whether an order may leave."""
-        feed = self._mirror.feed
-        return Picture(feed.at(now), feed.age(now), self.quote)
+        return Picture(self._mirror.at(now), self._mirror.age(now), self.quote)
 
     def closed_since(self, time: Moment | None, timeout: float = 0.0) -> pd.DataFrame:
         """Closed bars that opened after ``time`` (all when None), waiting up to ``timeout`` seconds for the first.
@@ -293,18 +322,26 @@ class Live:
         why = f" ({self.reason})" if self.reason else ""
         raise NotYet(f"{self.symbol}: {what} within {timeout:g} s; the feed is {self.state}{why}")
 
-    # -- on the loop's thread
+    # -- on the loop's thread: what the streams tell their listener
 
-    def _hear(self, event: MarketEvent | Up | Down, now: int) -> None:
-        if isinstance(event, Up):
-            self._mirror.up(now)
-        elif isinstance(event, Down):
-            self._mirror.down(event.reason)
-        else:
-            self._mirror.take(event, now)
-            for callback in self._callbacks:
-                self._tell(callback, event, now)
+    def up(self, subscription: Subscription, link: int, now: int) -> None:
+        """The venue has confirmed a subscription."""
+        self._mirror.up(subscription.channel, link, now)
         self._follow(now)
+
+    def down(self, subscription: Subscription, reason: str, now: int) -> None:
+        """Nothing more comes of a subscription."""
+        self._mirror.down(subscription.channel, reason)
+        self._follow(now)
+
+    def take(self, event: MarketEvent, now: int) -> None:
+        """An event, received at ``now`` (µs)."""
+        mirror = self._mirror
+        mirror.take(event, now)
+        for callback in self._callbacks:
+            self._tell(callback, event, now)
+        if mirror.restless or self._waiters:
+            self._follow(now)
 
     def _tell(self, callback: Callback, event: MarketEvent, now: int) -> None:
         try:
@@ -314,7 +351,7 @@ class Live:
 
     def _beat(self) -> None:
         """Look at the clock, and again in a moment."""
-        if self._mirror.feed.state is FeedState.CLOSED:
+        if self._closed:
             return
         now = self._clock.now()
         self._mirror.tick(now)
@@ -324,7 +361,12 @@ class Live:
     def _follow(self, now: int) -> None:
         """Ask what is due, and wake who waits."""
         for ask in self._mirror.asks(now):
-            self._loop.spawn(self._ask(ask))
+            if ask.need is Need.RENEWAL:
+                self.streams.renew(next(sub for sub in self.subscriptions if sub.channel is ask.channel))
+            elif ask.need is Need.BOOK and not self.streams.snapshots.take(now):
+                self._mirror.failed(ask, now, "waiting for its turn to ask for the book", wait=1.0)
+            else:
+                self._loop.spawn(self._ask(ask))
         for waiter in tuple(self._waiters):
             waiter.set()
 
@@ -337,7 +379,7 @@ class Live:
             self._mirror.failed(ask, self._clock.now(), self._error, wait)
         else:
             if self._mirror.answer(ask, value, self._clock.now()):
-                self._streams.vouch()
+                self.streams.vouch()
         self._follow(self._clock.now())
 
     def _call(self, ask: Ask) -> Call[Any]:
@@ -346,19 +388,44 @@ class Live:
             case Need.CANDLES:
                 return codec.candles(native, self.interval, ask.start, None, PAGE)
             case Need.TRADES:
-                return codec.trades(native, from_id=ask.start, limit=PAGE)
+                return codec.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
             case Need.BOOK:
                 return codec.book(native, DEPTH)
-            case Need.QUOTE | Need.PROBE:
+            case Need.TOUCH if codec.streaming.book is BookRule.IDS:
+                return codec.book(native, TOUCH)
+            case Need.LAST_TRADE:
+                return codec.last_trade(native)
+            case _:
                 return codec.quote(native)
+
+    def retell(self) -> None:
+        """Have the book told anew, for whoever has just begun to listen: a tape needs what it is built from."""
+        if self._codec.streaming.book is BookRule.IDS:
+            self._loop.post(self._spawn_snapshot)
+        else:
+            self.streams.renew(next(sub for sub in self.subscriptions if sub.channel is Channel.BOOK))
+
+    def _spawn_snapshot(self) -> None:
+        self._loop.spawn(self._snapshot())
+
+    async def _snapshot(self) -> None:
+        with suppress(KitError):  # the tape lacks it then, and its replay says so
+            await self._loop.in_thread(partial(self._rest.do, self._codec.book(self.instrument.native, DEPTH)))
+
+    def record(self, path: str | Path) -> Recorder:
+        """As ``venue.record``: a tape of everything on this venue, this instrument's frames among it."""
+        if self._record is None:
+            raise UsageError(f"{self!r} belongs to no venue that records; open it with venue.live()")
+        return self._record(path)
 
     def close(self) -> None:
         """Stop following; what was read stays as it is. May be called twice, from any thread."""
-        self._streams.unsubscribe(self._seat)
+        self.streams.unsubscribe(self.subscriptions, self)
         self._loop.call(self._end)
         self._on_close(self)
 
     def _end(self) -> None:
+        self._closed = True
         self._mirror.close()
         self._follow(self._clock.now())
 
@@ -367,3 +434,14 @@ class Live:
         told = f", data {age:.1f} s old" if age < float("inf") else ""
         why = f" ({self.reason})" if self.reason and state is not FeedState.CLOSED else ""
         return f"<live {self.symbol} {self.interval} · {self.environment} · {state}{told}{why}>"
+
+
+def subscriptions(codec: MarketCodec, native: str, interval: str) -> list[Subscription]:
+    """What a live instrument listens to: what the venue does not stream is made of what it does."""
+    rules = codec.streaming
+    wanted = [Subscription(Channel.TRADE, native), Subscription(Channel.BOOK, native)]
+    if rules.quotes:
+        wanted.append(Subscription(Channel.QUOTE, native))
+    if rules.bars:
+        wanted.append(Subscription(Channel.CANDLE, native, interval))
+    return wanted

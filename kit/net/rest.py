@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from kit.clock import SECOND, Clock, Offset, VenueClock
 from kit.errors import (
@@ -36,7 +36,7 @@ from kit.errors import (
 )
 from kit.net import keys
 from kit.net.pacing import Pacer, Ticket
-from kit.venues.base import Auth, Call, Codec, Effect, Hosts, Key, on_this_machine
+from kit.venues.base import Auth, Call, Effect, Hosts, Key, MarketCodec, on_this_machine
 
 if TYPE_CHECKING:  # loaded with the first request: ``import kit`` costs little more than ``import pandas``
     import requests
@@ -98,6 +98,12 @@ class _Heard(Generic[T]):
     received: int
 
 
+class Witness(Protocol):
+    """Whoever writes down what was answered (``kit.net.recorder``). Must be quick and must not raise."""
+
+    def answered(self, method: str, url: str, status: int, headers: Mapping[str, str], body: bytes) -> None: ...
+
+
 class Rest:
     """One environment of a venue over HTTP. Safe to use from any thread.
 
@@ -107,7 +113,7 @@ class Rest:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: MarketCodec,
         hosts: Hosts,
         *,
         clock: Clock,
@@ -117,6 +123,8 @@ class Rest:
         seed: int | None = None,
     ) -> None:
         self.codec, self.hosts, self.key = codec, hosts, key
+        self.witnesses: tuple[Witness, ...] = ()
+        """Told of every answer to a question without a key."""
         self.clock = VenueClock(clock)
         self._ours, self._sleep, self._timeout = clock, sleep, timeout
         self._jitter = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
@@ -263,6 +271,9 @@ class Rest:
             received = self._ours.now()
         if call.auth is not Auth.NONE:
             body = self._blackened(body)
+        else:
+            for witness in self.witnesses:
+                witness.answered(call.method, response.url, response.status_code, response.headers, body)
         return _Answer(response.status_code, response.headers, body, sent, received)
 
     def _chunks(self, response: requests.Response, sent: int) -> Iterator[bytes]:

@@ -184,6 +184,8 @@ class Streaming:
     book: BookRule
     bars: bool
     """It streams bars of every interval; else they are folded from trades."""
+    quotes: bool
+    """It streams every change of the best bid and ask; else the quote is the top of the book."""
     says_closed: bool
     """It says when a bar has closed; else a bar has when the next one begins."""
     channels: int
@@ -192,6 +194,8 @@ class Streaming:
     """So many messages in so many seconds we may send on a connection."""
     attempts: tuple[int, float]
     """So many connections we may open in so many seconds."""
+    depth: int | None = None
+    """Levels a side that a book streams, None where all of them."""
     lifetime: float | None = None
     """Seconds after which the venue ends a connection; None: it does not say."""
     batch: int = 200

@@ -94,6 +94,7 @@ class Binance:
     streaming = Streaming(
         book=BookRule.IDS,
         bars=True,
+        quotes=True,
         says_closed=True,
         channels=1024,
         messages=(3, 1.0),  # five a second are allowed, and our pongs count among them
