@@ -70,7 +70,7 @@ class Mirror:
         self.version = 0
         self.restless = True
         """Something may be due: look at ``asks``."""
-        self._rest, self._rule = rest, rule
+        self._rest = rest
         self._patience = round(stale_after * SECOND / 2)
         self._probed = dict.fromkeys((Need.TOUCH, Need.LAST_TRADE), 0)
         self._probes: dict[Need, Due] = {}
@@ -293,17 +293,20 @@ class Mirror:
         return self.touch.feed.proven > before
 
     def _read_touch(self, ask: Ask, told: BookSnapshot | Quote, now: int) -> None:
-        exactly = False
-        if isinstance(told, BookSnapshot):
-            exactly = self.book.synced and told.last_id == self.book.last_id
-            self.depth.known(told.last_id, ask.at, now)
-            if not told.bids or not told.asks:
-                return
-            told = Quote(self.symbol, *told.bids[0], *told.asks[0])
-        self.touch.touched(told, ask.at, now, exactly=exactly)
-        top = self.depth.top
-        if self._rule is not BookRule.IDS and top is not None and prices(top) == prices(told):
-            self.depth.vouch(ask.at, now, exactly=False)
+        quote = self.touch.quote
+        if isinstance(told, Quote):  # REST may round its quantities (Kraken: to three decimals), so prices must do
+            same = quote is not None and (told.bid, told.ask) == (quote.bid, quote.ask)
+            self.touch.touched(same, ask.at, now, exactly=False)
+            top = self.depth.top
+            if top is not None and (told.bid, told.ask) == (top.bid, top.ask):
+                self.depth.vouch(ask.at, now, exactly=False)
+            return
+        exactly = self.book.synced and told.last_id == self.book.last_id
+        self.depth.known(told.last_id, ask.at, now)
+        if told.bids and told.asks:
+            best = Quote(self.symbol, *told.bids[0], *told.asks[0])
+            same = quote is not None and prices(quote) == prices(best)
+            self.touch.touched(same, ask.at, now, exactly=exactly)
 
     def _read_last_trade(self, ask: Ask, last: Trade | None, now: int) -> None:
         if last is None:  # nothing has ever traded here

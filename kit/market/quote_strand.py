@@ -41,10 +41,10 @@ class QuoteStrand(Strand):
         if self.feed.state is not FeedState.LIVE:
             self.settle(now)
 
-    def touched(self, touch: Quote, at: int, now: int, *, exactly: bool) -> None:
-        """REST says what the best bid and ask were as of ``at``. Another one than ours proves nothing: ours may be on
-        its way; but if it stays so and no frame comes, the channel is mute."""
-        if self.quote is not None and prices(touch) == prices(self.quote):
+    def touched(self, same: bool, at: int, now: int, *, exactly: bool) -> None:
+        """REST says whether ours was the best bid and ask as of ``at``. Another one proves nothing: ours may be on its
+        way; but if it stays so and no frame comes, the channel is mute."""
+        if same:
             self._differs = None
             self.vouch(at, now, exactly=exactly)
         elif self.feed.heard < at and self._up:

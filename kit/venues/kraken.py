@@ -58,7 +58,7 @@ class Kraken:
     streaming = Streaming(
         book=BookRule.CHECKSUM,
         bars=True,
-        quotes=True,
+        quotes=False,  # ticker need not speak when only a quantity at the top changes; the book's top is exact
         says_closed=False,
         channels=800,  # no limit is told; level3, the dearest, may have 200 symbols: that many with four channels each
         messages=(5, 1.0),  # "dynamic"; sixteen at once were too many, and then the rest goes unheard
