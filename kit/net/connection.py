@@ -1,0 +1,97 @@
+"""The library's connection, cut short: a message is handed on from within the very call that read it.
+
+``websockets`` does the handshake, proxies, TLS, framing, pings and the closing. Its queue, and the task that would wake
+up for each message, are gone round. Loaded when the first connection is opened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.frames import DATA_OPCODES, Frame
+from websockets.protocol import Event, State
+
+from kit.clock import Clock
+
+if TYPE_CHECKING:
+    from kit.net.socket import Ended, Receive
+
+
+class Connection(ClientConnection):
+    """Tells ``receive`` of each message and when it was read, ``ended`` of the end, once ``start`` was called.
+
+    With ``coalesce`` (s) nothing is read for so long after each read: what comes meanwhile is read in one go.
+    """
+
+    def __init__(self, *arguments: Any, receive: Receive, ended: Ended, clock: Clock, coalesce: float, **options: Any):
+        super().__init__(*arguments, **options)
+        self._early: list[tuple[bytes, int]] = []
+        self._listener, self._ended, self._over = receive, ended, False
+        self._receive: Receive = lambda message, received: self._early.append((message, received))
+        self._clock, self._coalesce = clock, coalesce
+        self._parts: list[bytes] = []
+        self._read = 0
+
+    def start(self) -> None:
+        """From the loop's next turn on, tell; what came before that is told first."""
+        self.loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._receive = self._listener
+        for message, received in self._early:
+            self._receive(message, received)
+        self._early.clear()
+        self.connection_lost_waiter.add_done_callback(lambda _: self._ended(self._reason()))
+
+    def say(self, text: str) -> None:
+        """Send a text. Where the end has begun it goes nowhere: the end is told anyway."""
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_text(text.encode())
+            self.send_data()
+
+    def drop(self) -> None:
+        """End it at once; nothing more is told."""
+        self._listener = self._receive = lambda message, received: None
+        self._ended = lambda reason: None
+        self.transport.abort()
+
+    # -- what the library calls
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: one reading of the clock for all that is in them, for they came together."""
+        self._read = self._clock.now()
+        super().data_received(data)
+        if self._coalesce and self.response is not None:
+            self.transport.pause_reading()
+            self.loop.call_later(self._coalesce, self._resume)
+
+    def _resume(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def process_event(self, event: Event) -> None:
+        """A frame, or the answer to the handshake."""
+        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+            super().process_event(event)
+        elif event.fin and not self._parts:
+            self._receive(bytes(event.data), self._read)
+        else:
+            self._join(event)
+
+    def _join(self, frame: Frame) -> None:
+        """A fragment; the last one completes the message."""
+        self._parts.append(bytes(frame.data))
+        if frame.fin:
+            message = b"".join(self._parts)
+            self._parts.clear()
+            self._receive(message, self._read)
+
+    def _reason(self) -> str:
+        closed, cause = self.protocol.close_rcvd, self.close_exc.__cause__
+        sent = self.protocol.close_sent
+        if closed is not None:
+            return f"the venue closed the connection ({closed})"
+        if sent is not None:
+            return f"the connection broke: {sent.reason}"
+        return f"the connection broke: {cause}" if cause else "the connection broke without a word"
