@@ -67,6 +67,18 @@ LISTINGS = (
         Shape(centre=280_000, volatility=0.75, rate=40, size=1500, spread=12, gap=3, life=5, pace=1),
     ),
     _listing(
+        "BNB/USDT",
+        "0.01",
+        "0.001",
+        Shape(centre=62_000, volatility=0.6, rate=24, size=900, spread=6, gap=2, life=6, pace=2),
+    ),
+    _listing(
+        "XRP/USDT",
+        "0.00001",
+        "0.1",
+        Shape(centre=110_000, volatility=0.85, rate=32, size=6000, spread=8, gap=2, life=6, pace=2),
+    ),
+    _listing(
         "SOL/USDT",
         "0.01",
         "0.001",
@@ -77,6 +89,30 @@ LISTINGS = (
         "0.00001",
         "1",
         Shape(centre=16_000, volatility=1.0, rate=12, size=900, spread=3, gap=1, life=8, pace=3),
+    ),
+    _listing(
+        "ADA/USDT",
+        "0.00001",
+        "0.1",
+        Shape(centre=60_000, volatility=0.95, rate=26, size=5000, spread=5, gap=2, life=7, pace=2),
+    ),
+    _listing(
+        "LINK/USDT",
+        "0.001",
+        "0.01",
+        Shape(centre=17_000, volatility=0.9, rate=24, size=1500, spread=3, gap=1, life=7, pace=2),
+    ),
+    _listing(
+        "AVAX/USDT",
+        "0.001",
+        "0.01",
+        Shape(centre=25_000, volatility=1.0, rate=24, size=1200, spread=4, gap=1, life=7, pace=3),
+    ),
+    _listing(
+        "BCH/USDT",
+        "0.01",
+        "0.001",
+        Shape(centre=48_000, volatility=0.8, rate=22, size=400, spread=6, gap=2, life=7, pace=3),
     ),
     # the quiet one: seconds without any change, minutes with a single print
     _listing(
