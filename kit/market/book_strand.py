@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from kit.errors import BookUnsynced, SequenceGap
 from kit.market.book import Book, BookRule
-from kit.market.feed import FeedEvent, FeedState
+from kit.market.feed import FeedEvent
 from kit.market.quote_ring import QuoteRing
 from kit.market.strand import GRACE, Ask, Due, Host, Need, Strand
 from kit.model import BookDelta, BookSnapshot, Channel, Quote
@@ -41,8 +41,7 @@ class BookStrand(Strand):
             self.latency.add(now, event.time)
             self.feed.venue_time = event.time
         self._change(event, now)
-        if self.feed.state is not FeedState.LIVE:
-            self.settle(now)
+        self.taken(now)
 
     def _change(self, event: BookDelta | BookSnapshot, now: int) -> None:
         book = self.book
@@ -77,12 +76,12 @@ class BookStrand(Strand):
             self.renew(now, reason)
         else:
             self.ask_for(Due(now))
-            self._lose(FeedEvent.GAP, reason)
+            self._lose(FeedEvent.GAP, reason, now)
 
     def known(self, last_id: int, at: int, now: int) -> None:
         """Another voice says that ``last_id`` was the newest update as of ``at``."""
-        if not self.book.synced or last_id < self.book.last_id:
-            return
+        if not self._up or self.due is not None or last_id < self.book.last_id:
+            return  # a book that silence has taken from the readers still knows how far it had come
         if last_id == self.book.last_id:
             self.vouch(at, now, exactly=True)
         elif self._behind is None:
@@ -95,7 +94,7 @@ class BookStrand(Strand):
             return
         if self._behind is not None and now - self._behind[1] > GRACE:
             told, self._behind = self._behind[0], None
-            if self.book.synced:
+            if self.due is None:
                 self.renew(now, f"the book stands still before update {told}, which is known")
         if self._awaited is not None and now - self._awaited > GRACE and not self.book.synced:
             self._awaited = None

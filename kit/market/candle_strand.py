@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from kit.market.candle_ring import CandleRing
 from kit.market.candles import holes, next_time
-from kit.market.feed import FeedEvent, FeedState
+from kit.market.feed import FeedEvent
 from kit.market.strand import GRACE, HELD, LAG_TRIES, PAGE, Ask, Due, Host, Need, Strand, emptied
 from kit.model import Candle, Channel
 
@@ -46,8 +46,7 @@ class CandleStrand(Strand):
             self.feed.venue_time = candle.event_time
         self.last_trade = max(self.last_trade, candle.last_trade)
         self._take(candle, now)
-        if self.feed.state is not FeedState.LIVE:
-            self.settle(now)
+        self.taken(now)
 
     def _take(self, candle: Candle, now: int) -> None:
         if self.due is not None:
@@ -57,7 +56,7 @@ class CandleStrand(Strand):
         else:
             self._held.append((candle, now))
             self.ask_for(Due(now, self.ring.last_time))
-            self._lose(FeedEvent.GAP, f"bars before {candle.time} did not come")
+            self._lose(FeedEvent.GAP, f"bars before {candle.time} did not come", now)
 
     def _continues(self, candle: Candle) -> bool:
         """True when no bar, and no last version of a bar, is missing before this one."""
@@ -71,6 +70,12 @@ class CandleStrand(Strand):
     def told(self) -> int:
         """As of when the newest bar is known, µs: by a frame, or by REST."""
         return max(self.feed.heard, self._told)
+
+    def covers(self, trade: int, heard: int) -> bool:
+        """True when the bars hold ``trade``, the newest print, received at ``heard``, as far as they tell."""
+        if self.last_trade:
+            return self.last_trade >= trade or self._told >= heard
+        return self.told >= heard
 
     def behind(self, lags: bool, now: int) -> None:
         """Whether trades are known that no bar has told of yet; bars that stay behind are mute."""

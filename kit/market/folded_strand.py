@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from kit.market.candle_strand import CandleStrand
 from kit.market.candles import floor_time, open_times
-from kit.market.feed import FeedState
 from kit.market.fold import Fold
 from kit.market.strand import LAG_TRIES, Ask, Due, Host
 from kit.market.trade_ring import TradeRing
@@ -36,8 +35,7 @@ class FoldedStrand(CandleStrand):
         self.heard(now)
         if self.due is None and trade.id == self._trades.last_id:
             self._grow(trade, now)
-        if self.feed.state is not FeedState.LIVE:
-            self.settle(now)
+        self.taken(now)
 
     def _grow(self, trade: Trade, now: int) -> None:
         last = self.ring.last_time

@@ -81,7 +81,7 @@ class Mirror:
             self._follower[Channel.BOOK] = Channel.QUOTE
         if not bars:
             self._follower[Channel.TRADE] = Channel.CANDLE
-        host, slow = Host(rest, self._needs, self._lost), stale_after * SLOW
+        host, slow = Host(rest, self._needs, self._lost, self._missed), stale_after * SLOW
         self.trade = TradeStrand(host, trade_rows, stale_after=slow)
         self.candle: CandleStrand
         if bars:
@@ -172,10 +172,10 @@ class Mirror:
                 strand.up(connection, now)
         self._changed()
 
-    def down(self, channel: Channel, reason: str) -> None:
+    def down(self, channel: Channel, reason: str, now: int) -> None:
         """The connection of a channel is gone, frames of it are missing, or the venue refused it."""
         for strand in self._fed_by(channel):
-            strand.down(reason)
+            strand.down(reason, now)
         self._changed()
 
     def _fed_by(self, channel: Channel) -> list[Strand]:
@@ -225,8 +225,8 @@ class Mirror:
         quote, book, last = self.touch.quote, self.book, self.trades.last_id or 0
         if self.candle.last_trade and self.trade.complete:
             self.trade.known(self.candle.last_trade, self.candle.feed.heard, now)
-        told = self.candle.last_trade >= last if self.candle.last_trade else self.candle.told >= self.trade.feed.heard
-        self.candle.behind(not told and self.trade.complete, now)
+        covered = self.candle.covers(last, self.trade.feed.heard)
+        self.candle.behind(not covered and self.trade.complete, now)
         if quote is None or not book.synced or self.touch.feed.state is not FeedState.LIVE:
             return
         if quote.update_id:
@@ -253,6 +253,10 @@ class Mirror:
 
     def _lost(self, gap: Gap) -> None:
         self.gaps = (*self.gaps[1 - GAPS :], gap)
+
+    def _missed(self, gap: Gap) -> None:
+        if gap.channel is not Channel.QUOTE:
+            self.touch.missed(gap)
 
     # -- what REST is asked and answers
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from kit.market.feed import FeedState
 from kit.market.quote_ring import QuoteRing
-from kit.market.strand import Ask, Due, Host, Need, Strand
-from kit.model import Channel, Quote
+from kit.market.strand import Ask, Due, Gap, Host, Need, Strand
+from kit.model import BookSnapshot, Channel, Quote
 
 
 class QuoteStrand(Strand):
@@ -21,9 +21,17 @@ class QuoteStrand(Strand):
         super().__init__(host, stale_after=stale_after)
         self.ring = QuoteRing(capacity)
         self.quote: Quote | None = None
+        self.stretch = 0
+        """Counts the stretches of quotes between which some may be missing."""
         self._patience = patience
         self._newest = 0
         self._differs: int | None = None
+
+    def up(self, connection: int, now: int) -> None:
+        """The venue has confirmed the subscription: from now on everything comes."""
+        if connection != self.feed.connection:
+            self._newest = 0  # a venue that was restarted may count from the beginning again
+        super().up(connection, now)
 
     def take(self, quote: Quote, now: int) -> None:
         """A quote from the stream."""
@@ -34,12 +42,24 @@ class QuoteStrand(Strand):
             self.latency.add(now, quote.time)
             self.feed.venue_time = quote.time
         if quote.update_id >= self._newest:
-            if quote.update_id != self._newest or self.quote is None or prices(quote) != prices(self.quote):
-                self.ring.put(quote, "ws", now, self.epoch)
-            self.quote, self._newest = quote, quote.update_id
-            self.due = self._differs = None
-        if self.feed.state is not FeedState.LIVE:
-            self.settle(now)
+            self._show(quote, "ws", now)
+            self._differs = None
+        self.taken(now)
+
+    def _show(self, quote: Quote, source: str, now: int) -> None:
+        old = self.quote
+        if old is None or quote.update_id != old.update_id or prices(quote) != prices(old):
+            self.ring.put(quote, source, now, self.stretch)
+            self.quote = quote
+        self._newest = quote.update_id
+
+    def missed(self, gap: Gap) -> None:
+        """Another channel has lost frames: quotes may have been among them."""
+        self.stretch += 1
+        if self.feed.state is FeedState.LIVE:
+            self._host.lost(Gap(min(gap.start, self.feed.whole), gap.end, gap.reason, self.channel))
+        elif self._lost is not None:
+            self._lost = (min(gap.start, self._lost[0]), self._lost[1])
 
     def touched(self, same: bool, at: int, now: int, *, exactly: bool) -> None:
         """REST says whether ours was the best bid and ask as of ``at``. Another one proves nothing: ours may be on its
@@ -63,15 +83,21 @@ class QuoteStrand(Strand):
         self._differs = None
 
     def _start_over(self, now: int) -> None:
-        self._newest = 0
+        self.stretch += 1
         self.ask_for(Due(now))
 
     def _forget(self) -> None:
         self._differs = None
 
-    def _read(self, ask: Ask, quote: Quote, now: int) -> None:
-        self.quote, self.due = quote, None
-        self.ring.put(quote, "rest", now, self.epoch)
+    def _read(self, ask: Ask, told: BookSnapshot | Quote, now: int) -> None:
+        """REST's quote with its update id: what comes with a lower one has been on its way for long, and is old."""
+        self._met()
+        if isinstance(told, BookSnapshot):
+            if not told.bids or not told.asks:
+                return
+            told = Quote(told.symbol, *told.bids[0], *told.asks[0], told.last_id)
+        if told.update_id >= self._newest and (told.update_id or self.feed.heard < ask.at):
+            self._show(told, "rest", now)
 
 
 def prices(quote: Quote) -> tuple[float, float, float, float]:

@@ -93,6 +93,8 @@ class Host:
     rest: frozenset[Need]
     needs: Callable[[], None]
     lost: Callable[[Gap], None]
+    missed: Callable[[Gap], None]
+    """Told when the ids of a channel show that frames of its connection were lost: others may have lost some too."""
 
 
 class Strand:
@@ -112,6 +114,7 @@ class Strand:
         self.renewal_due = False
         self._host, self._answerable = host, self.need in host.rest
         self._up = self._mute = self._vouched = self._spelled = False
+        self._began = 0
         self._lost: tuple[int, str] | None = None
 
     @property
@@ -128,15 +131,15 @@ class Strand:
     def up(self, connection: int, now: int) -> None:
         """The venue has confirmed the subscription: from now on everything comes."""
         self._up = True
-        self._lose(FeedEvent.CONNECTED, "reading what the stream can't tell")
+        self._lose(FeedEvent.CONNECTED, "reading what the stream can't tell", now)
         self.feed.connection = connection
         self.begin(now)
 
-    def down(self, reason: str) -> None:
+    def down(self, reason: str, now: int) -> None:
         """The connection is gone, or the venue refused."""
         self._up = False
         self.due, self.renewal_due = None, False
-        self._lose(FeedEvent.DROPPED, reason)
+        self._lose(FeedEvent.DROPPED, reason, now)
         self._blank()
 
     def close(self) -> None:
@@ -149,6 +152,7 @@ class Strand:
     def begin(self, now: int) -> None:
         """Something may have been missed: ask anew for what the channel has to be joined with."""
         self.epoch += 1
+        self._began = now
         self._mute = self._vouched = self.feed.framed = False
         self._forget()
         self._start_over(now)
@@ -166,9 +170,9 @@ class Strand:
     def tick(self, now: int) -> None:
         """Notice silence."""
         feed = self.feed
-        if self._up and feed.state is FeedState.LIVE and now - feed.proven > feed.stale_after:
+        if self._up and not self._mute and now - max(feed.proven, self._began) > feed.stale_after:
             self._mute = True
-            self._lose(FeedEvent.SILENT, f"no data for {feed.silence(now) / SECOND:.1f} s")
+            self._lose(FeedEvent.SILENT, f"no data for {feed.silence(now) / SECOND:.1f} s", now)
             self._blank()
 
     def heard(self, now: int) -> None:
@@ -194,7 +198,7 @@ class Strand:
 
     def renew(self, now: int, reason: str) -> None:
         """The channel is mute beside lively ones: have it subscribed to anew."""
-        self._lose(FeedEvent.GAP, reason)
+        self._lose(FeedEvent.GAP, reason, now)
         self._blank()
         self.renewal_due = True
         self._host.needs()
@@ -240,14 +244,24 @@ class Strand:
             return
         if self._lost is not None:
             start, reason = self._lost  # told first, for whoever reads LIVE in another thread reads the gaps next
-            self._host.lost(Gap(start, now, reason, self.channel))
+            self._host.lost(Gap(start, max(now, start), reason, self.channel))
             self._lost = None
         feed.whole = max(feed.whole, now)
         feed.advance(FeedEvent.SYNCED)
 
-    def _lose(self, event: FeedEvent, reason: str) -> None:
+    def taken(self, now: int) -> None:
+        """A frame was taken, received at ``now``: until then nothing is missing, if it did not show otherwise."""
+        feed = self.feed
+        if feed.state is not FeedState.LIVE:
+            self.settle(now)
+        elif now > feed.whole:
+            feed.whole = now
+
+    def _lose(self, event: FeedEvent, reason: str, now: int) -> None:
         if self.feed.state is FeedState.LIVE and not self.restored and self._lost is None:
             self._lost = (self.feed.whole, reason)
+        if event is FeedEvent.GAP:
+            self._host.missed(Gap(self.feed.whole, now, reason, self.channel))
         self.feed.advance(event, reason)
 
     def _start_over(self, now: int) -> None:

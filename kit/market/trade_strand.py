@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import ClassVar
 
-from kit.market.feed import FeedEvent, FeedState
+from kit.market.feed import FeedEvent
 from kit.market.strand import GRACE, HELD, LAG_TRIES, PAGE, Ask, Due, Gap, Host, Need, Strand, emptied
 from kit.market.trade_ring import TradeRing
 from kit.model import Channel, Trade
@@ -32,8 +32,7 @@ class TradeStrand(Strand):
         self.latency.add(now, trade.time)
         self.feed.venue_time = trade.time
         self._take(trade, now)
-        if self.feed.state is not FeedState.LIVE:
-            self.settle(now)
+        self.taken(now)
 
     def _take(self, trade: Trade, now: int) -> None:
         last = self.ring.last_id
@@ -44,7 +43,7 @@ class TradeStrand(Strand):
         elif self._answerable:
             self._held.append((trade, now))
             self.ask_for(Due(now, last + 1, self.ring.last_time))
-            self._lose(FeedEvent.GAP, f"trades {last + 1} to {trade.id - 1} did not come")
+            self._lose(FeedEvent.GAP, f"trades {last + 1} to {trade.id - 1} did not come", now)
         else:
             self._host.lost(Gap(now, now, f"trades {last + 1} to {trade.id - 1} did not come", self.channel))
             self.ring.put(trade, "ws", now)

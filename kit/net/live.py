@@ -331,7 +331,7 @@ class Live:
 
     def down(self, subscription: Subscription, reason: str, now: int) -> None:
         """Nothing more comes of a subscription."""
-        self._mirror.down(subscription.channel, reason)
+        self._mirror.down(subscription.channel, reason, now)
         self._follow(now)
 
     def take(self, event: MarketEvent, now: int) -> None:
@@ -391,7 +391,7 @@ class Live:
                 return codec.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
             case Need.BOOK:
                 return codec.book(native, DEPTH)
-            case Need.TOUCH if codec.streaming.book is BookRule.IDS:
+            case Need.QUOTE | Need.TOUCH if codec.streaming.book is BookRule.IDS:
                 return codec.book(native, TOUCH)
             case Need.LAST_TRADE:
                 return codec.last_trade(native)

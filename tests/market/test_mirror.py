@@ -19,7 +19,7 @@ from kit.market import trade_strand
 from kit.market.candles import FLOATS, no_columns, open_times
 from kit.market.feed import Feed, FeedEvent, FeedState
 from kit.market.mirror import Mirror
-from kit.market.strand import Ask, Need
+from kit.market.strand import PAGE, Ask, Need
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Side, Trade
 from kit.venues.binance import BINANCE
 
@@ -32,6 +32,7 @@ class Venue:
     """A market that keeps everything it ever said. ``happens`` returns what its streams say about it."""
 
     def __init__(self, history: int = 5) -> None:
+        self.page = PAGE
         self.trades: list[Trade] = []
         self.bars: list[Candle] = []
         self.levels: dict[int, dict[float, float]] = {1: {99.0: 1.0, 98.0: 1.0}, -1: {101.0: 1.0, 102.0: 1.0}}
@@ -85,13 +86,13 @@ class Venue:
         """What REST says now."""
         match ask.need:
             case Need.CANDLES:
-                bars = [bar for bar in self.bars if ask.start is None or bar.time >= ask.start][: trade_strand.PAGE]
+                bars = [bar for bar in self.bars if ask.start is None or bar.time >= ask.start][: self.page]
                 kinds = {"time": "i8", "trades": "i8", **dict.fromkeys(FLOATS, "f8")}
                 return {name: np.array([getattr(bar, name) for bar in bars], kind) for name, kind in kinds.items()}
             case Need.TRADES if ask.start is None:
-                return self.trades[-trade_strand.PAGE :]
+                return self.trades[-self.page :]
             case Need.TRADES:
-                return [trade for trade in self.trades if trade.id >= (ask.start or 0)][: trade_strand.PAGE]
+                return [trade for trade in self.trades if trade.id >= (ask.start or 0)][: self.page]
             case Need.BOOK | Need.TOUCH:
                 return BookSnapshot(
                     "X", self.update, sorted(self.levels[1].items(), reverse=True), sorted(self.levels[-1].items())
@@ -106,7 +107,7 @@ class Scene:
     """A mirror, its venue, and the clock; everything is told at once unless a test says otherwise."""
 
     def __init__(self, venue: Venue | None = None, **options: Any) -> None:
-        self.venue, self.now = venue or Venue(), START
+        self.venue, self.now, self.links = venue or Venue(), START, 0
         self.mirror = Mirror("X", "1m", **options)
         self.mirror.start()
 
@@ -115,13 +116,14 @@ class Scene:
         return self
 
     def up(self) -> Scene:
+        self.links += 1
         for channel in Channel:
-            self.mirror.up(channel, 1, self.now)
+            self.mirror.up(channel, self.links, self.now)
         return self
 
     def down(self, reason: str) -> Scene:
         for channel in Channel:
-            self.mirror.down(channel, reason)
+            self.mirror.down(channel, reason, self.now)
         return self
 
     def tell(self, events: list[MarketEvent]) -> Scene:
@@ -144,8 +146,8 @@ class Scene:
 
     def renew(self, channel: Channel) -> None:
         """The channel is subscribed to anew, at once."""
-        self.mirror.down(channel, "asked for anew")
-        self.mirror.up(channel, 1, self.now)
+        self.mirror.down(channel, "asked for anew", self.now)
+        self.mirror.up(channel, self.links, self.now)
 
     def prove(self) -> Scene:
         """A frame of each channel."""
@@ -345,6 +347,7 @@ def test_a_second_drop_during_the_recovery_loses_nothing_and_is_one_gap() -> Non
 def test_more_trades_than_a_page_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trade_strand, "PAGE", 10)
     scene = Scene().live()
+    scene.venue.page = 10
     scene.down("cut")
     for _ in range(64):
         scene.venue.trade(scene.after(7).now, 101.0)
@@ -356,6 +359,7 @@ def test_more_trades_than_a_page_are_read_page_by_page(monkeypatch: pytest.Monke
 def test_no_more_trades_are_read_than_the_ring_can_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trade_strand, "PAGE", 10)
     scene = Scene(trade_rows=25).live()
+    scene.venue.page = 10
     scene.down("cut")
     for _ in range(500):
         scene.venue.trade(scene.now, 101.0)
@@ -396,7 +400,8 @@ def test_a_hole_is_noticed_and_only_what_is_missing_is_asked_for(need: Need, hap
     scene.mirror.answer(asks[0], scene.venue.answer(asks[0]), scene.now)
     assert scene.state() is FeedState.LIVE
     scene.check()
-    assert len(scene.mirror.gaps) == (need is Need.BOOK)  # what REST gives back is no gap
+    lost = [gap.channel for gap in scene.mirror.gaps]  # trades and bars are had from REST; quotes were lost with them
+    assert lost == [Channel.QUOTE, Channel.BOOK] if need is Need.BOOK else [Channel.QUOTE]
 
 
 def test_duplicates_and_late_copies_change_nothing() -> None:
@@ -432,6 +437,7 @@ def test_rest_that_lags_behind_the_stream_is_asked_again_until_it_has_the_rows()
         scene.mirror.answer(ask, answer, scene.now)
     assert scene.state() is FeedState.STALE
     scene.after(1).answer()
+    scene.prove().answer()
     assert scene.prove().state() is FeedState.LIVE
     scene.check()
 
@@ -499,9 +505,13 @@ def test_a_mute_feed_goes_stale_for_the_quote_has_moved_without_it() -> None:
         scene.after(1).mirror.tick(scene.now)
         scene.answer()
     assert scene.state() is FeedState.STALE
-    assert not scene.mirror.book.synced
-    assert scene.mirror.age(scene.now) == 11.0
-    assert "no data for 11.0 s" in scene.mirror.reason
+    assert scene.mirror.feeds[Channel.QUOTE].age(scene.now) == 11.0
+    assert scene.mirror.gaps == ()  # it goes on
+    for _ in range(60):
+        scene.after(1).mirror.tick(scene.now)
+        assert scene.state() is FeedState.STALE
+    with pytest.raises(BookUnsynced):
+        scene.mirror.book.best()
 
 
 @pytest.mark.parametrize("noticed", [True, False])
@@ -564,7 +574,8 @@ def test_a_closed_mirror_asks_for_nothing_and_takes_nothing() -> None:
 
 def test_five_minutes_of_the_real_venue_are_followed_without_a_gap(recording: Callable[[str], Path]) -> None:
     """Binance BTCUSDT through codec and mirror: every trade, one snapshot, and a book whose top is the quote's."""
-    mirror, seen, compared = Mirror("BTCUSDT", "1m"), 0, 0
+    mirror = Mirror("BTCUSDT", "1m", rest=frozenset({Need.BOOK, Need.TRADES, Need.CANDLES}))
+    seen = compared = 0
     mirror.start()
     with gzip.open(recording("binance_spot_btcusdt_20240808.gz")) as lines:
         for line in filter(None, map(bytes.strip, lines)):
