@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from kit.clock import SECOND
 from kit.errors import UnknownName, UsageError
-from kit.sandbox.faults import Fault, Faults, Plan, fault, plan
+from kit.sandbox import faults as faults_module
+from kit.sandbox.faults import KINDS, Fault, Faults, Plan, fault, plan
 from kit.sandbox.launcher import Handle
 
 ORDER = "POST /api/v3/order"
@@ -35,6 +37,15 @@ class TestPlan:
         )
         assert read.seed == 7
         assert read.faults[1] == Fault(kind="mute", at=8.0, duration=10.0)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_every_kind_can_be_planned_and_is_explained(self, kind: str) -> None:
+        held = {"ms": 5} if "ms" in KINDS[kind] else {}
+        [read] = plan(json.dumps({"faults": [{"kind": kind, "for": 2, **held}]})).faults
+        assert (read.kind, read.duration) == (kind, 2)
+        explained = (faults_module.__doc__ or "").partition("Fields of a fault")
+        assert re.search(rf"\b{kind}\b", explained[0])
+        assert all(f"``{field}``" in explained[2] for field in KINDS[kind] if field != "kind")
 
     @pytest.mark.parametrize(
         ("text", "hint"),
