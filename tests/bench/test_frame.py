@@ -6,8 +6,10 @@ copy of them. Ratios are of the best of interleaved rounds, so that a busy machi
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,6 +158,30 @@ def test_a_row_is_taken_in_within_a_few_times_of_a_list_and_read_much_faster() -
     print(f"a read: of the list {slow * 1e6:.0f} µs, of the candle ring {fast * 1e6:.0f} µs")
     assert max(took[1:]) <= 6 * took[0]
     assert fast <= slow / 5
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
+def test_memory_is_flat_over_ten_million_rows() -> None:
+    rings = CandleRing(ROWS), TradeRing(50_000), QuoteRing(50_000), QuoteRing(50_000, changes_only=True)
+    candle_ring, trade_ring, quote_ring, top_ring = rings
+    sizes = []
+    for n in range(2_500_000):
+        candle_ring.put(Candle("X", "1m", n // 100 * MINUTE, 1.0, 2.0, 0.5, 1.5, 10.0, 20.0, n, False), "ws", n)
+        trade_ring.put(Trade("X", n, 1.0, 1.0, n, Side.BUY), "ws", n)
+        told = Quote("X", 1.0 + n % 7, 2.0, 9.0, 3.0, n)
+        quote_ring.put(told, "ws", n)
+        top_ring.put(told, "ws", n)
+        if n % 250_000 == 249_999:
+            for ring in rings:
+                ring.snapshot(ATTRS)
+            sizes.append(resident() / 2**20)
+    print("\nMiB after each million rows: " + " ".join(f"{size:.0f}" for size in sizes))
+    assert max(sizes) <= sizes[0] + 16
 
 
 def test_pages_of_history_are_taken_in_at_once() -> None:
