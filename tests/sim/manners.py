@@ -1,0 +1,75 @@
+"""How the kit treated the venue, read from a world's log: pauses, budgets, and the patience it was asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from kit.clock import SECOND
+from kit.venues.base import Streaming
+
+FIRST, MOST = 0.25, 15.0
+"""Seconds: the shortest pause after data, and what pauses grow to at least; each is half of the longest drawn."""
+NO_DATA = ("ack", "goodbye")
+
+
+class Manners:
+    """Reads the log in order; AssertionError at what the venue must not see."""
+
+    def __init__(self, rules: Streaming) -> None:
+        self._attempts, self._attempts_within = rules.attempts[0], round(rules.attempts[1] * SECOND)
+        self._messages, self._messages_within = rules.messages[0], round(rules.messages[1] * SECOND)
+        self._opens: deque[int] = deque(maxlen=self._attempts)
+        self._sends: dict[int, deque[int]] = {}
+        self._alive: set[int] = set()
+        self._leaving: set[int] = set()
+        self._fruitless = 0
+        """Connections that have ended since data last came."""
+        self._ended_at = self._floor = 0
+
+    def read(self, log: Iterable[tuple[Any, ...]]) -> None:
+        for at, kind, *rest in log:
+            match kind:
+                case "Open":
+                    self._open(at, rest[0])
+                case "Send":
+                    self._send(at, rest[0])
+                case "Hangup":
+                    self._end(at, rest[0])
+                case "ended":
+                    self._floor = max(self._floor, at + round(rest[2] * SECOND))
+                    self._end(at, rest[0])
+                case "frame":
+                    self._frame(rest[0], rest[1])
+
+    def _frame(self, link: int, told: str) -> None:
+        if told == "goodbye":
+            self._leaving.add(link)
+        elif told not in NO_DATA and link in self._alive:
+            self._fruitless = 0
+
+    def _open(self, at: int, link: int) -> None:
+        full = len(self._opens) == self._attempts
+        assert not full or at - self._opens[0] >= self._attempts_within, f"too many attempts to connect at {at}"
+        self._opens.append(at)
+        assert at >= self._floor, f"link {link} was opened {(self._floor - at) / SECOND:.2f} s before Retry-After"
+        if self._fruitless and not self._alive:
+            pause = min(FIRST * 2 ** (self._fruitless - 1), MOST)
+            waited = (at - self._ended_at) / SECOND
+            assert waited >= pause, f"link {link} was opened {waited:.2f} s after {self._fruitless} without data"
+        self._alive.add(link)
+
+    def _send(self, at: int, link: int) -> None:
+        sends = self._sends.setdefault(link, deque(maxlen=self._messages))
+        full = len(sends) == self._messages
+        assert not full or at - sends[0] >= self._messages_within, f"too many messages on link {link} at {at}"
+        sends.append(at)
+
+    def _end(self, at: int, link: int) -> None:
+        """Of a connection that was asked to leave, the next may follow at once."""
+        if link in self._alive:
+            self._alive.discard(link)
+            self._ended_at = at
+            if link not in self._leaving:
+                self._fruitless += 1

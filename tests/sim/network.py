@@ -1,0 +1,283 @@
+"""The simulated network between the kit and the venue: connections that are bytes, late, cut, mute, stalled or refused.
+
+A connection keeps its order, as TCP does; two connections do not keep each other's. A cut falls at any byte: a frame
+that has not come whole has not come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+import msgspec
+
+from kit.clock import SECOND
+from tests.sim.faults import Mix
+from tests.sim.venue import NEVER, Said
+
+HEADER = 4
+"""Bytes of WebSocket framing before a text of usual length."""
+MESSAGES = 5
+"""Messages a second that the venue takes on a connection (web-socket-streams.md)."""
+
+
+class Client(Protocol):
+    """The kit's side of the network."""
+
+    def hear_opened(self, link: int) -> None: ...
+    def hear_frame(self, link: int, frame: bytes, told: tuple[str, int]) -> None: ...
+    def hear_ended(self, link: int, reason: str, retry_after: float) -> None: ...
+
+
+class Agenda(Protocol):
+    """What the simulated time brings."""
+
+    @property
+    def now(self) -> int: ...
+    def at(self, time: int, act: Callable[..., None], *args: Any) -> None: ...
+    def note(self, *words: Any) -> None: ...
+
+
+@dataclass(eq=False)
+class Wire:
+    """One connection, as the network sees it."""
+
+    number: int
+    down: int
+    """Latency from the venue to us, µs."""
+    up: int
+    open: bool = False
+    dead: bool = False
+    """Nothing goes through any more, whether or not we have been told."""
+    left: bool = False
+    """We have hung up, or were told that it is gone."""
+    ready: int = 0
+    """When the last frame on its way arrives: the next one comes after it."""
+    room: int = NEVER
+    """Bytes that still come through from the venue."""
+    upstream_room: int = NEVER
+    told: bool = True
+    """Whether we are told when it is cut."""
+    muted: int = 0
+    stalled: int = 0
+    streams: set[str] = field(default_factory=set)
+    """What the venue sends on it."""
+    deaf: dict[str, int] = field(default_factory=dict)
+    """Stream -> until when it is silent though confirmed."""
+    asked: list[int] = field(default_factory=list)
+    """When our messages arrived at the venue."""
+
+
+class Network:
+    """All connections, with the troubles of a mix."""
+
+    def __init__(self, agenda: Agenda, client: Client, mix: Mix, seed: int) -> None:
+        self.mix = mix
+        self.wires: dict[int, Wire] = {}
+        self._agenda, self._client = agenda, client
+        self._random = Random(seed)  # noqa: S311 - the seed is the point
+        self._refusing = self._hanging = self._away = 0
+        self._retry_after = 0.0
+        self.mutes: list[tuple[str, int, int]] = []
+        """(stream, from, to) of channels that were mute beside lively ones."""
+
+    # -- what we do
+
+    def open(self, number: int) -> None:
+        now, random = self._agenda.now, self._random
+        wire = Wire(number, random.randint(2_000, 250_000), random.randint(2_000, 100_000))
+        self.wires[number] = wire
+        if now < self._hanging:
+            return
+        at = now + wire.up + wire.down
+        if now < self._away:
+            self._agenda.at(at, self._tell_end, wire, "no route to host", 0.0)
+        elif now < self._refusing:
+            self._agenda.at(at, self._tell_end, wire, "server rejected the connection: HTTP 429", self._retry_after)
+        else:
+            self._agenda.at(at, self._opened, wire)
+
+    def send(self, number: int, text: str) -> None:
+        wire = self.wires.get(number)
+        if wire is None:  # it is gone, and we are about to hear of it
+            return
+        wire.upstream_room -= len(text) + HEADER
+        if wire.dead or wire.upstream_room < 0:
+            self._cut(wire, "connection reset while sending")
+        else:
+            self._agenda.at(self._agenda.now + wire.up, self._venue_hears, wire, text)
+
+    def hang_up(self, number: int) -> None:
+        wire = self.wires.pop(number, None)
+        if wire is not None:
+            wire.left = wire.dead = True
+
+    # -- what the venue does
+
+    def publish(self, said: Said) -> None:
+        for wire in tuple(self.wires.values()):
+            if said.stream in wire.streams and not wire.dead:
+                self._bring(wire, said)
+
+    def _bring(self, wire: Wire, said: Said) -> None:
+        now, random, mix = self._agenda.now, self._random, self.mix
+        if now < wire.muted or now < wire.deaf.get(said.stream, 0):
+            return
+        if mix.lose and random.random() < mix.lose:
+            self._agenda.note("lost", wire.number, said.stream, said.number)
+            return
+        frame = said.frame
+        if mix.garble and random.random() < mix.garble:
+            frame = frame[: random.randint(1, len(frame) - 1)]
+        told = said.stream, said.number
+        self._put(wire, frame, told)
+        if mix.twice and random.random() < mix.twice:
+            self._put(wire, frame, told)
+        if mix.late_copy and random.random() < mix.late_copy:
+            self._agenda.at(now + random.randint(1, 2 * SECOND), self._put, wire, frame, told)
+
+    def _put(self, wire: Wire, frame: bytes, told: tuple[str, int]) -> None:
+        now = self._agenda.now
+        wire.ready = max(wire.ready, now + wire.down + int(self._random.random() * 5_000), wire.stalled)
+        self._agenda.at(wire.ready, self._deliver, wire, frame, told)
+
+    def _deliver(self, wire: Wire, frame: bytes, told: tuple[str, int]) -> None:
+        if wire.dead:
+            return
+        wire.room -= len(frame) + HEADER
+        if wire.room < 0:
+            self._cut(wire, "connection reset")
+        else:
+            self._client.hear_frame(wire.number, frame, told)
+
+    def _opened(self, wire: Wire) -> None:
+        if wire.left:
+            return
+        wire.open = True
+        if self.mix.lifetime is not None:
+            self._agenda.at(self._agenda.now + round(self.mix.lifetime * SECOND), self._venue_closes, wire, "1001 24 h")
+        self._client.hear_opened(wire.number)
+
+    def _venue_closes(self, wire: Wire, reason: str) -> None:
+        """What was sent before arrives before the end does."""
+        if not wire.dead:
+            wire.streams.clear()
+            self._agenda.at(max(wire.ready, self._agenda.now + wire.down), self._tell_end, wire, reason, 0.0)
+
+    def _venue_hears(self, wire: Wire, text: str) -> None:
+        if wire.dead or not wire.open:
+            return
+        now, mix, draw = self._agenda.now, self.mix, self._random.random
+        wire.asked = [at for at in wire.asked if at > now - SECOND] + [now]
+        if len(wire.asked) > MESSAGES:
+            self._agenda.note("too many messages", wire.number)
+            self._venue_closes(wire, "1008 too many requests")
+            return
+        message = msgspec.json.decode(text)
+        names, number = message["params"], message["id"]
+        if draw() < mix.unanswered:
+            self._agenda.note("unanswered", wire.number, *names)
+            return
+        if draw() < mix.refused:
+            self._agenda.note("refused", wire.number, *names)
+            self._answer(wire, {"error": {"code": 2, "msg": "Invalid request"}, "id": number})
+            return
+        for name in names:
+            if message["method"] == "UNSUBSCRIBE":
+                wire.streams.discard(name)
+            elif name not in wire.streams:
+                wire.streams.add(name)
+                wire.deaf[name] = NEVER if draw() < mix.misspelled else 0
+                if wire.deaf[name]:
+                    self.mutes.append((name, now, NEVER))
+                    self._agenda.note("misspelled", wire.number, name)
+        if draw() >= mix.ack_lost:
+            self._answer(wire, {"result": None, "id": number})
+
+    def _answer(self, wire: Wire, answer: dict[str, Any]) -> None:
+        self._put(wire, msgspec.json.encode(answer), ("ack", 0))
+
+    # -- the end of a connection
+
+    def _cut(self, wire: Wire, reason: str) -> None:
+        if not wire.dead:
+            wire.dead = True
+            self._agenda.note("cut", wire.number, wire.told)
+            if wire.told:
+                delay = self._random.choice((0, self._random.randint(0, 3 * SECOND)))
+                self._agenda.at(self._agenda.now + delay, self._tell_end, wire, reason, 0.0)
+
+    def _tell_end(self, wire: Wire, reason: str, retry_after: float) -> None:
+        if not wire.left:
+            wire.left = wire.dead = True
+            self.wires.pop(wire.number, None)
+            self._client.hear_ended(wire.number, reason, retry_after)
+
+    # -- troubles, each begun at a moment
+
+    def _some(self) -> Wire | None:
+        alive = [wire for wire in self.wires.values() if wire.open and not wire.dead]
+        return self._random.choice(alive) if alive else None
+
+    def cut(self) -> None:
+        if wire := self._some():
+            wire.room, wire.told = self._random.randint(0, 6_000), True
+
+    def cut_upstream(self) -> None:
+        for wire in self.wires.values():
+            wire.upstream_room, wire.told = self._random.randint(0, 250), self._random.random() < 0.7
+
+    def half_open(self) -> None:
+        if wire := self._some():
+            wire.room, wire.told = self._random.randint(0, 3_000), False
+
+    def mute(self) -> None:
+        if wire := self._some():
+            wire.muted = self._agenda.now + self._random.randint(SECOND // 5, 30 * SECOND)
+
+    def mute_stream(self) -> None:
+        wire = self._some()
+        if wire and wire.streams:
+            name, now = self._random.choice(sorted(wire.streams)), self._agenda.now
+            until = self._random.choice((NEVER, now + self._random.randint(SECOND // 5, 30 * SECOND)))
+            wire.deaf[name] = until
+            self.mutes.append((name, now, until))
+            self._agenda.note("mute stream", wire.number, name, until)
+
+    def stall(self) -> None:
+        if wire := self._some():
+            wire.stalled = self._agenda.now + self._random.randint(SECOND // 2, 14 * SECOND)
+
+    def goodbye(self) -> None:
+        now = self._agenda.now
+        frame = f'{{"stream":"!serverShutdown","data":{{"e":"serverShutdown","E":{now // 1000}}}}}'.encode()
+        for wire in tuple(self.wires.values()):
+            if wire.open and not wire.dead:
+                self._put(wire, frame, ("goodbye", 0))
+                self._agenda.at(now + self._random.randint(SECOND, 12 * SECOND), self._venue_closes, wire, "1001 bye")
+
+    def refuse(self) -> None:
+        self._refusing = self._agenda.now + self._random.randint(SECOND, 12 * SECOND)
+        self._retry_after = self._random.choice((0.0, self._random.uniform(1.0, 12.0)))
+        self.cut()
+
+    def hang(self) -> None:
+        self._hanging = self._agenda.now + self._random.randint(SECOND, 12 * SECOND)
+        self.cut()
+
+    def outage(self) -> None:
+        """Nothing goes through, and the connections of before never come back."""
+        self._away = self._agenda.now + self._random.randint(SECOND, 20 * SECOND)
+        for wire in self.wires.values():
+            wire.room, wire.told = 0, self._random.random() < 0.5
+
+    def heal(self) -> None:
+        """No more troubles; a connection that is dead stays dead, and a deaf stream deaf: the kit must notice."""
+        self.mix = Mix()
+        self._refusing = self._hanging = self._away = 0
+        for wire in self.wires.values():
+            wire.muted = wire.stalled = 0
+            if not wire.dead:
+                wire.room = wire.upstream_room = NEVER

@@ -1,0 +1,485 @@
+"""A simulated venue that keeps everything it ever said: Binance's wire, one seed, no clock but the one it is told.
+
+A ``Market`` is one instrument. It moves by its own draws, whoever listens, so that a disturbed and an undisturbed run
+of one seed see the same market. All its numbers are integers (ticks of 0.1, lots of 0.001); the wire gets text.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from random import Random
+from typing import NamedTuple
+
+from kit.clock import MINUTE, SECOND
+from kit.model import Levels, Quote
+
+TICK, LOT = 10, 1000
+"""Steps in one unit of price and of quantity."""
+FLUSH = SECOND // 10
+"""µs between two depth frames."""
+THROTTLE = {"1s": SECOND, "1m": 2 * SECOND}
+"""Least µs between two kline frames, but for the closing one (web-socket-streams.md)."""
+STEP = {"1s": SECOND, "1m": MINUTE}
+START = 1_700_000_000 * SECOND
+"""When the storm begins."""
+NEVER = 2**62
+LEVELS = 14
+"""Levels that a side is kept at, about."""
+
+Bar = tuple[int, int, int, int, int, int, int, int, int]
+"""Open high low close (ticks), volume (lots), quote volume (ticks x lots), trades, first and last trade id."""
+Side = dict[int, int]
+"""Price in ticks -> lots."""
+
+
+class Said(NamedTuple):
+    """One publication: when, on which stream, the frame's bytes, and the number of what it tells."""
+
+    at: int
+    stream: str
+    frame: bytes
+    number: int
+    """Trade id, last update id, or a bar's open time (µs)."""
+
+
+class Print(NamedTuple):
+    """One trade."""
+
+    time: int
+    ticks: int
+    lots: int
+    buyer_is_maker: bool
+
+
+class Spell(NamedTuple):
+    """How lively a market is: changes a second, and the least and most seconds that it lasts."""
+
+    rate: float
+    least: float
+    most: float
+
+
+SPELLS = (
+    Spell(0.0, 11.0, 25.0),
+    Spell(1.0, 5.0, 15.0),
+    Spell(6.0, 5.0, 20.0),
+    Spell(6.0, 5.0, 20.0),
+    Spell(60.0, 0.3, 1.0),
+)
+
+
+def price_text(ticks: int) -> str:
+    return f"{ticks // 10}.{ticks % 10}0000000"
+
+
+def qty_text(lots: int) -> str:
+    return f"{lots // 1000}.{lots % 1000:03d}00000"
+
+
+def worth_text(worth: int) -> str:
+    return f"{worth // 10_000}.{worth % 10_000:04d}0000"
+
+
+class Market:
+    """One instrument's trades, bars, quotes and book, with all their past. ``advance`` moves it on."""
+
+    def __init__(self, native: str, interval: str, seed: int, begin: int) -> None:
+        self.native, self.interval, self.step = native, interval, STEP[interval]
+        self.now = begin
+        self._random = Random(seed)  # noqa: S311 - the seed is the point
+        self.halted = False
+        # trades, by place: id = first_id + place
+        self.first_id = self._random.randint(1, 10**6)
+        self.prints: list[Print] = []
+        self.print_times: list[int] = []
+        self.bars_after: list[tuple[int, Bar]] = []
+        """The bar (its number, its values) after each trade."""
+        # bars, by place: open = first_bar + place * step
+        self.first_bar = begin // self.step * self.step
+        self.finals: list[Bar] = []
+        # the book, by place: update id = first_update + place
+        self.first_update = self._random.randint(1, 10**9)
+        self.bids: Side = {}
+        self.asks: Side = {}
+        self.changes: list[tuple[int, int, int]] = []
+        """(sign, ticks, lots) of each update."""
+        self.change_times: list[int] = []
+        self.marks: list[tuple[int, Side, Side]] = []
+        """The whole book now and then: how many updates it holds, bids, asks."""
+        self._books: dict[int, tuple[Side, Side]] = {}
+        self._tops: dict[int, tuple[Levels, Levels]] = {}
+        # what was published, and when
+        self.quotes: list[tuple[int, int, int, int]] = []
+        self.quote_times: list[int] = []
+        self.quote_ids: list[int] = []
+        self.flush_times: list[int] = []
+        self.flush_ids: list[int] = []
+        self.push_times: list[int] = []
+        self.pushes: list[tuple[int, int, bool]] = []
+        """Bar's place, trades in it, closed."""
+        self._dirty: tuple[Side, Side] = ({}, {})
+        self._flushed = 0
+        self._pushed_at = 0
+        self._flat_pushed = self._random.random() < 0.5
+        self._bar_lag = self._random.choice((0, 5_000, 30_000))
+        middle = self._opening = 1000 + self._random.randint(-4, 4)
+        self._open_bar(middle)
+        for place in range(LEVELS):
+            self.bids[middle - 1 - place] = self._lots()
+            self.asks[middle + 1 + place] = self._lots()
+        self._mark()
+        self._quote_places: dict[tuple[float, float, float, float], int] = {}
+        self._note_quote(self._best())
+        self._spell_ends, self._rate = begin, 3.0
+        self._next_change = begin + 1000
+        self._next_flush = NEVER
+        self._next_push = NEVER
+        self._closes = self.first_bar + self.step
+
+    # -- time
+
+    @property
+    def due(self) -> int:
+        """When it does something next (µs)."""
+        return min(self._next_change, self._next_flush, self._next_push, self._closes)
+
+    def advance(self) -> list[Said]:
+        """Do what is due next, and what its streams say about it."""
+        now = self.now = self.due
+        if now == self._closes:
+            return [self._close()]
+        if now == self._next_flush:
+            return [self._flush()]
+        if now == self._next_push:
+            return [self._push()]
+        return self._change()
+
+    def halt(self) -> None:
+        """Trading stops: what has happened is still told, and then nothing more."""
+        self.halted = True
+        self._next_change = self._closes = NEVER
+
+    def _schedule(self) -> None:
+        while self.now >= self._spell_ends:
+            spell = self._random.choice(SPELLS)
+            self._rate = spell.rate
+            self._spell_ends = self.now + round(self._random.uniform(spell.least, spell.most) * SECOND)
+            if not spell.rate:
+                self._next_change = self._spell_ends
+                return
+        pause = round(self._random.expovariate(self._rate) * SECOND)
+        self._next_change = min(self.now + max(pause, 1), max(self._spell_ends, self.now + 1))
+
+    # -- what happens
+
+    def _change(self) -> list[Said]:
+        draw, said = self._random.random(), list[Said]()
+        if draw < 0.4:
+            said += self._take()
+        elif draw < 0.65:
+            sign, side = self._side()
+            self._set(sign, self._random.choice(list(side)), self._lots())
+        elif draw < 0.85:
+            self._add()
+        elif draw < 0.95:
+            sign, side = self._side()
+            if len(side) > LEVELS // 2:
+                self._set(sign, self._random.choice(list(side)), 0)
+        else:
+            self._walk()
+        self._tend()
+        self._schedule()
+        top = self._best()
+        if top != self._top:
+            said.append(self._quote(top))
+        return said
+
+    def _side(self) -> tuple[int, Side]:
+        return (1, self.bids) if self._random.random() < 0.5 else (-1, self.asks)
+
+    def _lots(self) -> int:
+        return self._random.randint(1, 5_000)
+
+    def _best(self) -> tuple[int, int, int, int]:
+        bid, ask = max(self.bids), min(self.asks)
+        return bid, self.bids[bid], ask, self.asks[ask]
+
+    def _set(self, sign: int, ticks: int, lots: int) -> None:
+        """One update of the book."""
+        side = self.bids if sign == 1 else self.asks
+        if lots:
+            side[ticks] = lots
+        else:
+            side.pop(ticks, None)
+        self._dirty[sign == -1][ticks] = lots
+        self.changes.append((sign, ticks, lots))
+        self.change_times.append(self.now)
+        if self._next_flush == NEVER:
+            self._next_flush = (self.now // FLUSH + 1) * FLUSH
+
+    def _take(self) -> list[Said]:
+        """A taker comes, and may take more than one level."""
+        said, sells = [], self._random.random() < 0.5
+        sign = 1 if sells else -1
+        for _ in range(self._random.choice((1, 1, 1, 2, 3))):
+            side = self.bids if sells else self.asks
+            if len(side) <= 3:
+                break
+            ticks = max(side) if sells else min(side)
+            there = side[ticks]
+            lots = there if self._random.random() < 0.5 else self._random.randint(1, there)
+            self._set(sign, ticks, there - lots)
+            said.append(self._print(ticks, lots, sells))
+        return said
+
+    def _add(self) -> None:
+        sign, _ = self._side()
+        bid, ask = max(self.bids), min(self.asks)
+        ticks = bid - self._random.randint(-2, LEVELS) if sign == 1 else ask + self._random.randint(-2, LEVELS)
+        if (sign == 1 and ticks < ask) or (sign == -1 and ticks > bid):
+            self._set(sign, ticks, self._lots())
+
+    def _walk(self) -> None:
+        """The market moves: one side gives way, the other follows."""
+        sign, steps = self._random.choice((1, -1)), self._random.randint(1, 4)
+        away, follow = (self.asks, self.bids) if sign == 1 else (self.bids, self.asks)
+        for _ in range(steps):
+            if len(away) > 3:
+                self._set(-sign, min(away) if sign == 1 else max(away), 0)
+        edge = min(self.asks) - 1 if sign == 1 else max(self.bids) + 1
+        if edge not in follow:
+            self._set(sign, edge, self._lots())
+
+    def _tend(self) -> None:
+        """No side runs dry or grows without bound."""
+        for sign, side in ((1, self.bids), (-1, self.asks)):
+            if len(side) < LEVELS // 2:
+                deepest = min(side) if sign == 1 else max(side)
+                self._set(sign, deepest - sign * self._random.randint(1, 3), self._lots())
+            elif len(side) > 2 * LEVELS:
+                self._set(sign, min(side) if sign == 1 else max(side), 0)
+        bid, ask = max(self.bids), min(self.asks)
+        if ask - bid > 6:
+            self._set(self._random.choice((1, -1)), (bid + ask) // 2, self._lots())
+
+    # -- bars
+
+    def _open_bar(self, price: int) -> None:
+        self.bar: Bar = (price, price, price, price, 0, 0, 0, -1, -1)
+
+    def _into_bar(self, trade: int, ticks: int, lots: int) -> None:
+        o, h, low, _, v, q, n, first, _ = self.bar
+        if n:
+            bar = (o, max(h, ticks), min(low, ticks), ticks, v + lots, q + ticks * lots, n + 1, first, trade)
+        else:
+            bar = (ticks, ticks, ticks, ticks, lots, ticks * lots, 1, trade, trade)
+        self.bar = bar
+        if self._next_push == NEVER:
+            self._next_push = max(self.now + 1, self._pushed_at + THROTTLE[self.interval])
+
+    def _close(self) -> Said:
+        """The bar ends; a bar without trades is flat."""
+        said = self._kline(len(self.finals), self.bar, closed=True)
+        self.finals.append(self.bar)
+        self._open_bar(self.bar[3])
+        self._closes += self.step
+        self._pushed_at, self._next_push = self.now, NEVER
+        if self._flat_pushed:
+            self._next_push = self.now + THROTTLE[self.interval] // 2
+        return said
+
+    # -- what its streams say
+
+    def _print(self, ticks: int, lots: int, buyer_is_maker: bool) -> Said:
+        trade, now = self.first_id + len(self.prints), self.now // 1000 * 1000
+        self.prints.append(Print(now, ticks, lots, buyer_is_maker))
+        self.print_times.append(now)
+        self._into_bar(trade, ticks, lots)
+        self.bars_after.append((len(self.finals), self.bar))
+        maker = "true" if buyer_is_maker else "false"
+        stream, ms = f"{self.native.lower()}@trade", now // 1000
+        frame = (
+            f'{{"stream":"{stream}","data":{{"e":"trade","E":{ms},"s":"{self.native}","t":{trade},'
+            f'"p":"{price_text(ticks)}","q":"{qty_text(lots)}","T":{ms},"m":{maker},"M":true}}}}'
+        )
+        return Said(self.now, stream, frame.encode(), trade)
+
+    def _quote(self, top: tuple[int, int, int, int]) -> Said:
+        update = self._note_quote(top)
+        stream = f"{self.native.lower()}@bookTicker"
+        bid, bid_lots, ask, ask_lots = top
+        frame = (
+            f'{{"stream":"{stream}","data":{{"u":{update},"s":"{self.native}","b":"{price_text(bid)}",'
+            f'"B":"{qty_text(bid_lots)}","a":"{price_text(ask)}","A":"{qty_text(ask_lots)}"}}}}'
+        )
+        return Said(self.now, stream, frame.encode(), update)
+
+    def _note_quote(self, top: tuple[int, int, int, int]) -> int:
+        """Its update id."""
+        update = self.first_update + len(self.changes) - 1
+        bid, bid_lots, ask, ask_lots = self._top = top
+        self._quote_places[bid / TICK, bid_lots / LOT, ask / TICK, ask_lots / LOT] = len(self.quotes)
+        self.quotes.append(top)
+        self.quote_times.append(self.now)
+        self.quote_ids.append(update)
+        return update
+
+    def _flush(self) -> Said:
+        first, last = self.first_update + self._flushed, self.first_update + len(self.changes) - 1
+        self._flushed, self._next_flush = len(self.changes), NEVER
+        bids, asks = (self._levels(side) for side in self._dirty)
+        self._dirty = ({}, {})
+        self._mark()
+        self.flush_times.append(self.now)
+        self.flush_ids.append(last)
+        stream = f"{self.native.lower()}@depth@100ms"
+        frame = (
+            f'{{"stream":"{stream}","data":{{"e":"depthUpdate","E":{self.now // 1000},"s":"{self.native}",'
+            f'"U":{first},"u":{last},"b":[{bids}],"a":[{asks}]}}}}'
+        )
+        return Said(self.now, stream, frame.encode(), last)
+
+    def _levels(self, side: Side) -> str:
+        return ",".join(f'["{price_text(ticks)}","{qty_text(lots)}"]' for ticks, lots in side.items())
+
+    def _push(self) -> Said:
+        self._pushed_at, self._next_push = self.now, NEVER
+        return self._kline(len(self.finals), self.bar, closed=False)
+
+    def _kline(self, place: int, bar: Bar, *, closed: bool) -> Said:
+        told = self.now + self._bar_lag
+        self.push_times.append(told)
+        self.pushes.append((place, bar[6], closed))
+        opens, shut = self.first_bar + place * self.step, "true" if closed else "false"
+        o, h, low, c, v, q, n, first, last = bar
+        ends = (opens + self.step) // 1000 - 1
+        stream = f"{self.native.lower()}@kline_{self.interval}"
+        frame = (
+            f'{{"stream":"{stream}","data":{{"e":"kline","E":{told // 1000},"s":"{self.native}","k":{{'
+            f'"t":{opens // 1000},"T":{ends},"s":"{self.native}","i":"{self.interval}","f":{first},"L":{last},'
+            f'"o":"{price_text(o)}","c":"{price_text(c)}","h":"{price_text(h)}","l":"{price_text(low)}",'
+            f'"v":"{qty_text(v)}","n":{n},"x":{shut},"q":"{worth_text(q)}","V":"0","Q":"0","B":"0"}}}}}}'
+        )
+        return Said(told, stream, frame.encode(), opens)
+
+    # -- its past
+
+    def _mark(self) -> None:
+        self.marks.append((len(self.changes), dict(self.bids), dict(self.asks)))
+
+    def book_at(self, update: int) -> tuple[Side, Side]:
+        """The whole book as of an update id."""
+        known = self._books.get(update)
+        if known is None:
+            count = update - self.first_update + 1
+            place = bisect_right(self.marks, count, key=lambda mark: mark[0]) - 1
+            held, bids, asks = self.marks[place]
+            if held != count:
+                bids, asks = dict(bids), dict(asks)
+                for sign, ticks, lots in self.changes[held:count]:
+                    side = bids if sign == 1 else asks
+                    side[ticks] = lots
+                    if not lots:
+                        del side[ticks]
+            known = self._books[update] = bids, asks
+        return known
+
+    def top_at(self, update: int, levels: int) -> tuple[Levels, Levels]:
+        """The best levels of both sides as of an update id, as the wire's numbers."""
+        known = self._tops.get(update)
+        if known is None:
+            bids, asks = self.book_at(update)
+            known = self._tops[update] = (
+                [(ticks / TICK, bids[ticks] / LOT) for ticks in sorted(bids, reverse=True)[:levels]],
+                [(ticks / TICK, asks[ticks] / LOT) for ticks in sorted(asks)[:levels]],
+            )
+        return known
+
+    def quote_place(self, quote: Quote) -> int | None:
+        """Which of its quotes this is: by the update id, without one the newest that says the same; None: none."""
+        said = quote.bid, quote.bid_qty, quote.ask, quote.ask_qty
+        if not quote.update_id:
+            return self._quote_places.get(said)
+        place = bisect_left(self.quote_ids, quote.update_id)
+        if place == len(self.quote_ids) or self.quote_ids[place] != quote.update_id:
+            return None
+        bid, bid_lots, ask, ask_lots = self.quotes[place]
+        return place if said == (bid / TICK, bid_lots / LOT, ask / TICK, ask_lots / LOT) else None
+
+    def version_of(self, place: int, trades: int) -> Bar | None:
+        """The bar at ``place`` as it was after so many trades; None when it never was."""
+        if not trades:
+            price = self.finals[place - 1][3] if place else self._opening
+            return (price, price, price, price, 0, 0, 0, -1, -1) if place <= len(self.finals) else None
+        at = bisect_left(self.bars_after, place, key=lambda after: after[0]) + trades - 1
+        return self.bars_after[at][1] if at < len(self.bars_after) and self.bars_after[at][0] == place else None
+
+    def update_at(self, time: int) -> int:
+        """The newest update id at a moment."""
+        return self.first_update + bisect_right(self.change_times, time) - 1
+
+    def bars_at(self, time: int) -> list[Bar]:
+        """All bars as they were at a moment, the last one forming."""
+        place = min((time - self.first_bar) // self.step, len(self.finals))
+        last = bisect_right(self.print_times, time) - 1
+        bars = self.finals[:place]
+        if last >= 0 and self.bars_after[last][0] == place:
+            return [*bars, self.bars_after[last][1]]
+        price = bars[-1][3] if bars else self._opening
+        return [*bars, (price, price, price, price, 0, 0, 0, -1, -1)]
+
+    # -- what REST answers, as of a moment
+
+    def klines(self, start: int | None, limit: int, time: int) -> bytes:
+        bars = self.bars_at(time)
+        first = max(0, len(bars) - limit) if start is None else max(0, -(-(start - self.first_bar) // self.step))
+        rows = (self._row(place, bars[place]) for place in range(first, min(len(bars), first + limit)))
+        return f"[{','.join(rows)}]".encode()
+
+    def _row(self, place: int, bar: Bar) -> str:
+        opens = (self.first_bar + place * self.step) // 1000
+        o, h, low, c = map(price_text, bar[:4])
+        return (
+            f'[{opens},"{o}","{h}","{low}","{c}","{qty_text(bar[4])}",{opens + self.step // 1000 - 1},'
+            f'"{worth_text(bar[5])}",{bar[6]},"0","0","0"]'
+        )
+
+    def trades(self, from_id: int | None, limit: int, time: int) -> bytes:
+        count = bisect_right(self.print_times, time)
+        first = max(0, count - limit) if from_id is None else max(0, from_id - self.first_id)
+        rows = (self._trade_row(place) for place in range(first, min(count, first + limit)))
+        return f"[{','.join(rows)}]".encode()
+
+    def _trade_row(self, place: int) -> str:
+        made = self.prints[place]
+        return (
+            f'{{"id":{self.first_id + place},"price":"{price_text(made.ticks)}","qty":"{qty_text(made.lots)}",'
+            f'"quoteQty":"0","time":{made.time // 1000},"isBuyerMaker":{str(made.buyer_is_maker).lower()},'
+            f'"isBestMatch":true}}'
+        )
+
+    def newest_aggregate(self, time: int) -> bytes:
+        count = bisect_right(self.print_times, time)
+        if not count:
+            return b"[]"
+        made, trade = self.prints[count - 1], self.first_id + count - 1
+        return (
+            f'[{{"a":{trade},"p":"{price_text(made.ticks)}","q":"{qty_text(made.lots)}","f":{trade},"l":{trade},'
+            f'"T":{made.time // 1000},"m":{str(made.buyer_is_maker).lower()},"M":true}}]'
+        ).encode()
+
+    def depth(self, limit: int, time: int) -> bytes:
+        update = self.update_at(time)
+        bids, asks = self.book_at(update)
+        best_bids = {ticks: bids[ticks] for ticks in sorted(bids, reverse=True)[:limit]}
+        best_asks = {ticks: asks[ticks] for ticks in sorted(asks)[:limit]}
+        return (
+            f'{{"lastUpdateId":{update},"bids":[{self._levels(best_bids)}],"asks":[{self._levels(best_asks)}]}}'
+        ).encode()
+
+    def ticker(self, time: int) -> bytes:
+        bid, bid_lots, ask, ask_lots = self.quotes[bisect_right(self.quote_times, time) - 1]
+        return (
+            f'{{"symbol":"{self.native}","bidPrice":"{price_text(bid)}","bidQty":"{qty_text(bid_lots)}",'
+            f'"askPrice":"{price_text(ask)}","askQty":"{qty_text(ask_lots)}"}}'
+        ).encode()

@@ -1,0 +1,444 @@
+"""One seed's world: the real supervisor, mirrors and codec between a simulated venue, network, REST door and clock.
+
+Time is a queue of events. A storm of drawn troubles comes first; then everything is healed, the world runs on until
+all mirrors are LIVE, the market stands still, and what the mirrors show must be what the venue is. ``log`` tells all
+of it, and one seed always tells the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from kit.clock import SECOND
+from kit.errors import KitError
+from kit.market.feed import FeedState
+from kit.market.mirror import Mirror
+from kit.market.strand import PAGE, Ask, Need
+from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
+from kit.net.link import Allowance
+from kit.net.pacing import Pacer
+from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
+from kit.venues.base import Call, MarketEvent, Subscription
+from kit.venues.binance import Binance
+from tests.sim.door import Door
+from tests.sim.faults import Mix
+from tests.sim.laws import SLACK, Witness
+from tests.sim.manners import Manners
+from tests.sim.network import Network
+from tests.sim.venue import START, STEP, Market
+
+STORM = 50.0
+"""Seconds of trouble."""
+RECOVERY = 150.0
+"""Seconds after which, everything healed, all must be LIVE."""
+STALE_AFTER, MUTE_AFTER = 6.0, 10.0
+UNSEEN = round(STALE_AFTER * SECOND) + SLACK
+"""µs for which a channel may be mute before that must have been noticed."""
+SNAPSHOTS = (4, 6.0)
+"""So many book snapshots in so many seconds, for all instruments together."""
+NATIVES = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
+PROBES = (Need.TOUCH, Need.LAST_TRADE)
+CHANNELS: dict[type[MarketEvent], Channel] = {
+    Trade: Channel.TRADE,
+    Candle: Channel.CANDLE,
+    Quote: Channel.QUOTE,
+    BookDelta: Channel.BOOK,
+}
+
+
+class SimBinance(Binance):
+    """Binance as it is, with fewer connections allowed, so that the budget is felt."""
+
+    streaming = replace(Binance.streaming, attempts=(6, 20.0))
+
+
+CODEC = SimBinance()
+
+
+@dataclass(eq=False)
+class Seat:
+    """One instrument's mirror and who watches it: the supervisor's listener."""
+
+    world: World
+    market: Market
+    mirror: Mirror
+    witness: Witness
+    wanted: tuple[Subscription, ...]
+    taken: set[tuple[Channel, int]] = field(default_factory=set)
+    """Quotes and book updates that came."""
+    up_at: dict[Channel, int] = field(default_factory=dict)
+    """When each channel was last confirmed, by our clock."""
+    states: dict[Channel, FeedState] = field(default_factory=dict)
+
+    def subscription(self, channel: Channel) -> Subscription:
+        return next(sub for sub in self.wanted if sub.channel is channel)
+
+    def shown(self) -> tuple[Any, ...]:
+        """What an answer may change."""
+        mirror = self.mirror
+        return mirror.book.epoch, mirror.quote, mirror.trades.last_id, mirror.candles.version
+
+    def up(self, subscription: Subscription, link: int, now: int) -> None:
+        self.up_at[subscription.channel] = now
+        self.world.note("up", subscription.native, subscription.channel, link)
+        self._guarded(subscription.channel, self.mirror.up, subscription.channel, link, now)
+
+    def down(self, subscription: Subscription, reason: str, now: int) -> None:
+        self.world.note("down", subscription.native, subscription.channel, reason)
+        self._guarded(subscription.channel, self.mirror.down, subscription.channel, reason, now)
+
+    def take(self, event: MarketEvent, now: int) -> None:
+        channel = CHANNELS[type(event)]
+        if isinstance(event, Quote):
+            self.taken.add((channel, event.update_id))
+        elif isinstance(event, BookDelta):
+            self.taken.add((channel, event.last_id))
+        self._guarded(channel, self.mirror.take, event, now)
+
+    def _guarded(self, channel: Channel, act: Callable[..., None], *args: Any) -> None:
+        """The supervisor keeps a listener's error to itself; here it ends the run."""
+        self.world.touched[self.market.native, channel] = None
+        try:
+            act(*args)
+        except Exception as error:
+            self.world.error = self.world.error or error
+            raise
+
+
+class World:
+    """A seed's world. ``run`` lives it through; what must not be raises AssertionError."""
+
+    def __init__(self, seed: int, *, mix: Mix | None = None) -> None:
+        self.seed, self.now, self.offset = seed, START, 0
+        self.log: list[tuple[Any, ...]] = []
+        self.touched: dict[tuple[str, Channel], None] = {}
+        self.mix = Mix.draw(seed, STORM) if mix is None else mix
+        self._random = Random(seed)  # noqa: S311 - the seed is the point
+        self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+        self._awake = 0
+        self._offsets = [(0, 0)]
+        self.error: Exception | None = None
+        self.halted = 0
+        """When the market stood still."""
+        self._pacer, self._snapshots = Pacer(), Allowance(*SNAPSHOTS)
+        random = Random(seed)  # noqa: S311 - the same
+        interval = random.choice(("1s", "1m"))
+        begin = START - random.randint(1, 3) * STEP[interval] - random.randint(0, STEP[interval])
+        self.limit = random.choice((1000, 1000, 10))
+        rows = [random.choice((40, 3_000)) for _ in range(3)]
+        natives = NATIVES[: random.randint(2, 3)]
+        self.markets = {n: Market(n, interval, random.randint(0, 2**40), begin) for n in natives}
+        self.network = Network(self, self, self.mix, seed + 1)
+        self.door = Door(self, self.markets, seed + 2)
+        self.supervisor = Supervisor(CODEC, seed=seed, mute_after=MUTE_AFTER, lifetime=self.mix.lifetime)
+        self.seats = {n: self._seat(market, rows) for n, market in self.markets.items()}
+
+    def _seat(self, market: Market, rows: Sequence[int]) -> Seat:
+        native, interval = market.native, market.interval
+        candles, trades, quotes = rows
+        mirror = Mirror(
+            native, interval, stale_after=STALE_AFTER, candle_rows=candles, trade_rows=trades, quote_rows=quotes
+        )
+        channels = (Channel.TRADE, Channel.QUOTE, Channel.BOOK)
+        wanted = [Subscription(channel, native) for channel in channels]
+        wanted.append(Subscription(Channel.CANDLE, native, interval))
+        return Seat(self, market, mirror, Witness(market, mirror), tuple(wanted))
+
+    # -- time
+
+    def at(self, time: int, act: Callable[..., None], *args: Any) -> None:
+        """Have ``act`` done at ``time``, the venue's."""
+        self._count += 1
+        heapq.heappush(self._queue, (time, self._count, act, args))
+
+    @property
+    def local(self) -> int:
+        """What our own clock says."""
+        return self.now + self.offset
+
+    def note(self, *words: Any) -> None:
+        self.log.append((self.local - START, *words))
+
+    def digest(self) -> str:
+        """Equal for equal logs."""
+        return hashlib.sha256(repr(self.log).encode()).hexdigest()
+
+    # -- the run
+
+    def run(self) -> World:
+        """The storm, the healing, and the quiet after it."""
+        self.begin()
+        self.live_until(START + round(STORM * SECOND))
+        self.heal()
+        self.recover()
+        return self.settle()
+
+    def begin(self) -> None:
+        """The market has been open for a while; now somebody looks."""
+        for seat in self.seats.values():
+            while seat.market.due <= START:
+                seat.market.advance()
+            self._next(seat.market)
+            seat.mirror.start()
+            later = START + self._random.choice((0, 0, self._random.randint(0, 20 * SECOND)))
+            self.at(later, self._subscribe, seat)
+        for after, trouble in self.mix.plan:
+            self.at(START + after, self._trouble, trouble)
+        self.at(START, self._beat)
+
+    def live_until(self, end: int) -> None:
+        """Let everything happen that happens until ``end``."""
+        queue = self._queue
+        while queue[0][0] <= end:
+            self.now, _, act, args = heapq.heappop(queue)
+            act(*args)
+            if self.error is not None:
+                raise self.error
+        self.now = end
+
+    def heal(self) -> None:
+        self.note("healed")
+        self.network.heal()
+        self.door.heal()
+
+    def recover(self) -> None:
+        """All come back to LIVE and stay so for longer than anything could be amiss unnoticed."""
+        well, deadline = 0, self.now + round(RECOVERY * SECOND)
+        while well < 14:
+            self.live_until(self.now + SECOND)
+            live = all(seat.mirror.at(self.local) is FeedState.LIVE for seat in self.seats.values())
+            well = well + 1 if live else 0
+            assert self.now < deadline, f"not LIVE {RECOVERY:.0f} s after everything was healed: {self.where()}"
+
+    def settle(self) -> World:
+        """The market stands still; all that is on its way arrives, and a quiet market is LIVE all the same."""
+        self.note("halted")
+        self.halted = self.now
+        for market in self.markets.values():
+            market.halt()
+        self.live_until(self.now + 12 * SECOND)
+        for native, seat in self.seats.items():
+            assert seat.mirror.at(self.local) is FeedState.LIVE, f"{native} is not LIVE at rest: {self.where()}"
+            seat.witness.finish()
+            seat.witness.check_gaps(seat.taken | self._unseeable(seat), self._clock_said, self._lag())
+        Manners(CODEC.streaming).read(self.log)
+        return self
+
+    def _clock_said(self, time: int) -> int:
+        """What our clock said at the venue's ``time``."""
+        return time + next(offset for since, offset in reversed(self._offsets) if since <= time)
+
+    def _lag(self) -> int:
+        """The longest that a message may have been on its way, µs."""
+        held_up = any(kind in ("stall", "sleep") for _, kind in self.mix.plan)
+        return 30 * SECOND if held_up else SECOND
+
+    def _unseeable(self, seat: Seat) -> set[tuple[Channel, int]]:
+        """Quotes whose loss leaves no trace: bookTicker's ids are not contiguous, and all of the book came through.
+
+        Not those of a channel that was mute for longer than a feed may be without proof.
+        """
+        market, unseeable = seat.market, set()
+        stream = f"{market.native.lower()}@bookTicker"
+        mutes = [(a, b) for name, a, b in self.network.mutes if name == stream and b - a > UNSEEN]
+        for number, time in zip(market.quote_ids, market.quote_times, strict=True):
+            flush = bisect_left(market.flush_ids, number)
+            told = flush < len(market.flush_ids) and (Channel.BOOK, market.flush_ids[flush]) in seat.taken
+            if told and not any(since <= time < until for since, until in mutes):
+                unseeable.add((Channel.QUOTE, number))
+        return unseeable
+
+    def where(self) -> str:
+        """Where each mirror stands."""
+        return "; ".join(
+            f"{native} {' '.join(f'{c} {f.state} {f.reason}' for c, f in seat.mirror.feeds.items())}"
+            for native, seat in self.seats.items()
+        )
+
+    # -- the market
+
+    def _next(self, market: Market) -> None:
+        self.at(market.due, self._move, market)
+
+    def _move(self, market: Market) -> None:
+        for said in market.advance():
+            if said.at == self.now:
+                self.network.publish(said)
+            else:
+                self.at(said.at, self.network.publish, said)
+        self._next(market)
+
+    # -- the kit, told of what happens
+
+    def _subscribe(self, seat: Seat) -> None:
+        self.note("subscribe", seat.market.native)
+        self.supervisor.subscribe(seat.wanted, seat, self.local)
+        self._act()
+
+    def _beat(self) -> None:
+        self.at(self.now + round(BEAT * SECOND), self._beat)
+        if self.now < self._awake:
+            return
+        self._act()
+        for seat in self.seats.values():
+            seat.mirror.tick(self.local)
+            self._look(seat)
+            if self._random.random() < 0.01:
+                seat.witness.keep_frames()
+
+    def _act(self) -> None:
+        """Do what the supervisor says."""
+        for action in self.supervisor.step(self.local):
+            self.note(type(action).__name__, *action)
+            match action:
+                case Open(link=link):
+                    self.network.open(link)
+                case Send(link=link, text=text):
+                    self.network.send(link, text)
+                case Hangup(link=link):
+                    self.network.hang_up(link)
+        self._look_at_touched()
+
+    def _look(self, seat: Seat, *channels: Channel) -> None:
+        """After anything that changed a mirror: ask what it asks, and see whether what it shows is true."""
+        if seat.mirror.restless:
+            for ask in seat.mirror.asks(self.local):
+                self._ask(seat, ask)
+        for channel in channels or Channel:
+            state = seat.witness.look(channel, self.local, self.now)
+            if state is not seat.states.get(channel):
+                seat.states[channel] = state
+                self.note("state", seat.market.native, channel, state)
+
+    def _look_at_touched(self) -> None:
+        while self.touched:
+            touched, self.touched = self.touched, {}
+            for native, channel in touched:
+                self._look(self.seats[native], channel)
+
+    def hear_opened(self, link: int) -> None:
+        if self._asleep(self.hear_opened, link):
+            return
+        self.note("opened", link)
+        self.supervisor.opened(link, self.local)
+        self._act()
+
+    def hear_frame(self, link: int, frame: bytes, told: tuple[str, int]) -> None:
+        if self._asleep(self.hear_frame, link, frame, told):
+            return
+        self.note("frame", link, *told)
+        self.supervisor.received(link, frame, self.local)
+        self._look_at_touched()
+
+    def hear_ended(self, link: int, reason: str, retry_after: float) -> None:
+        if self._asleep(self.hear_ended, link, reason, retry_after):
+            return
+        self.note("ended", link, reason, retry_after)
+        self.supervisor.ended(link, reason, self.local, retry_after)
+        self._act()
+
+    def _asleep(self, act: Callable[..., None], *args: Any) -> bool:
+        """While the machine sleeps nothing is heard; what came is heard when it wakes."""
+        if self.now < self._awake:
+            self.at(self._awake, act, *args)
+            return True
+        return False
+
+    # -- questions to REST
+
+    def _ask(self, seat: Seat, ask: Ask) -> None:
+        self.note("ask", seat.market.native, ask.need, ask.start)
+        if ask.need is Need.RENEWAL:
+            self.supervisor.renew(seat.subscription(ask.channel), self.local)
+            self._act()
+        elif ask.need is Need.BOOK and not self._snapshots.take(self.local):
+            seat.mirror.failed(ask, self.local, "waiting for its turn to ask for the book", 1.0)
+        else:
+            self._leave(seat, ask, self._call(seat, ask))
+
+    def _call(self, seat: Seat, ask: Ask) -> Call[Any]:
+        native = seat.market.native
+        match ask.need:
+            case Need.CANDLES:
+                return CODEC.candles(native, seat.market.interval, ask.start, None, PAGE)
+            case Need.TRADES:
+                return CODEC.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
+            case Need.BOOK:
+                return CODEC.book(native, self.limit)
+            case Need.TOUCH:
+                return CODEC.book(native, 5)
+            case Need.LAST_TRADE:
+                return CODEC.last_trade(native)
+            case _:
+                return CODEC.quote(native)
+
+    def _leave(self, seat: Seat, ask: Ask, call: Call[Any]) -> None:
+        """Send a question once the venue's limits let it."""
+        wait = self._pacer.wait(call.weight, self.local)
+        if wait:
+            self.at(self.now + wait, self._leave, seat, ask, call)
+            return
+        self.note("rest", call.path)
+
+        def done(status: int, headers: Mapping[str, str], body: bytes) -> None:
+            self._answered(seat, ask, call, status, headers, body)
+
+        self.door.ask(call, done)
+
+    def _answered(
+        self, seat: Seat, ask: Ask, call: Call[Any], status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        if self._asleep(self._answered, seat, ask, call, status, headers, body):
+            return
+        self.note("answer", seat.market.native, ask.need, status)
+        failure = CODEC.failure(call, status, headers, body) if status else None
+        if failure is not None and failure.retry_after:
+            self._pacer.hold(self.local + round(failure.retry_after * SECOND), order=False)
+        if not status or failure is not None:
+            wait = failure.retry_after if failure is not None and failure.retry_after else 0.0
+            seat.mirror.failed(ask, self.local, f"HTTP {status}", wait)
+        else:
+            self._read(seat, ask, call, body)
+        self._look(seat)
+
+    def _read(self, seat: Seat, ask: Ask, call: Call[Any], body: bytes) -> None:
+        try:
+            value = call.read(body)
+        except KitError as error:
+            seat.mirror.failed(ask, self.local, str(error), 0.0)
+            return
+        epoch, before = seat.mirror.book.epoch, seat.shown()
+        proved = seat.mirror.answer(ask, value, self.local)
+        late = ask.need not in PROBES and ask.at < seat.up_at.get(ask.channel, 0)
+        assert not late or seat.shown() == before, f"an answer from before the last connection was taken: {ask}"
+        if isinstance(value, BookSnapshot) and seat.mirror.book.epoch != epoch:
+            seat.witness.snapshot_taken(value, self.limit)
+        if proved:
+            self.supervisor.vouch(self.local)
+
+    # -- troubles
+
+    def _trouble(self, kind: str) -> None:
+        self.note("trouble", kind)
+        for place in (self.network, self.door, self):
+            act = getattr(place, kind, None)
+            if act is not None:
+                act()
+                return
+        raise AssertionError(f"nobody can {kind}")
+
+    def jump(self) -> None:
+        """Our clock is set forward."""
+        self.offset += self._random.randint(SECOND // 2, 40 * SECOND)
+        self._offsets.append((self.now, self.offset))
+
+    def sleep(self) -> None:
+        """The machine sleeps; its clock does not."""
+        self._awake = self.now + self._random.randint(SECOND, 25 * SECOND)
