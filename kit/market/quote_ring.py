@@ -37,7 +37,7 @@ class QuoteRing(Tail):
             return False
         block, whole, stop = self._state
         if stop == block.rows:
-            block, whole, stop = self._roomy()
+            block, whole, stop = self._go_on()
         block.pack(
             block.room, stop * block.size,
             quote.bid, quote.bid_qty, quote.ask, quote.ask_qty,

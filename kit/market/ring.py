@@ -99,11 +99,10 @@ class Tail:
         whole = create_dataframe_from_blocks(self._parts(block), index=self._index(block), columns=self.COLUMNS)
         self._state: tuple[Block, pd.DataFrame, int] = (block, whole, stop)
 
-    def _roomy(self) -> tuple[Block, pd.DataFrame, int]:
-        """The state, in a new block when this one is full."""
+    def _go_on(self) -> tuple[Block, pd.DataFrame, int]:
+        """The state in a new block that begins with what is kept of the full one."""
         block, _, stop = self._state
-        if stop == block.rows:
-            self._publish(block.continued(stop - self.capacity, stop), self.capacity)
+        self._publish(block.continued(stop - self.capacity, stop), self.capacity)
         return self._state
 
 

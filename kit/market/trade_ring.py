@@ -36,7 +36,7 @@ class TradeRing(Tail):
             return False
         block, whole, stop = self._state
         if stop == block.rows:
-            block, whole, stop = self._roomy()
+            block, whole, stop = self._go_on()
         side, code = _SIDE_CODE[trade.side], SOURCE_CODE[source]
         block.pack(
             block.room, stop * block.size,
