@@ -263,7 +263,7 @@ class Binance:
 
     def decode_written(self, frame: bytes | str) -> Sequence[Event]:
         """As ``decode``, the levels of a book as Binance wrote them."""
-        return streams.decode(frame)
+        return streams.decode_written(frame)
 
     def user_subscribe(self, key: Key, now: int, id: int, recv_window_ms: int = 5_000) -> str:  # noqa: A002 - the same
         """The text that opens the account's own stream on the WebSocket API; signed, so not for logs."""

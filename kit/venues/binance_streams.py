@@ -1,32 +1,25 @@
 """Binance Spot's market streams: names, subscribe texts and frames (web-socket-streams.md).
 
-A combined frame names its stream first, and the name says what the data is: it picks a typed reader
-for the whole frame, so the JSON is read once. Anything else (raw frames, acks, another key order)
-takes a slower look first.
+A combined frame names its stream first, and the name says what the data is: it picks a typed reader for the whole
+frame, so the JSON is read once, from the bytes as they came. Anything else (raw frames, acks, another key order) takes
+a slower look first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from kit.errors import UnknownName
 from kit.market.candles import INTERVALS
-from kit.model import BookDelta, Candle, Channel, Quote, Trade
+from kit.model import BookDelta, Candle, Channel, Quote, Side, Trade, Written
 from kit.venues.base import Ack, Event, Goodbye, Subscription
-from kit.venues.binance_wire import (
-    MALFORMED,
-    Amount,
-    Id,
-    Level,
-    Stamp,
-    bad_answer,
-    decoder,
-    excerpt,
-    taker,
-)
+from kit.venues.binance_wire import MALFORMED, Amount, Id, Level, Stamp, bad_answer, decoder, excerpt
+
+T = TypeVar("T")
+_BUY, _SELL = Side.BUY, Side.SELL
 
 
 class _Trade(msgspec.Struct, gc=False):
@@ -36,9 +29,6 @@ class _Trade(msgspec.Struct, gc=False):
     qty: Amount = msgspec.field(name="q")
     time: Stamp = msgspec.field(name="T")
     buyer_is_maker: bool = msgspec.field(name="m")
-
-    def event(self) -> Trade:
-        return Trade(self.symbol, self.id, self.price, self.qty, self.time * 1_000, taker(self.buyer_is_maker))
 
 
 class _AggTrade(_Trade, gc=False):
@@ -66,24 +56,6 @@ class _Kline(msgspec.Struct, gc=False):
     event_time: Stamp = msgspec.field(name="E")
     bar: _Bar = msgspec.field(name="k")
 
-    def event(self) -> Candle:
-        b = self.bar
-        return Candle(
-            self.symbol,
-            b.interval,
-            b.time * 1_000,
-            b.open,
-            b.high,
-            b.low,
-            b.close,
-            b.volume,
-            b.quote_volume,
-            b.trades,
-            b.closed,
-            self.event_time * 1_000,
-            max(b.last_trade, 0),
-        )
-
 
 class _BookTicker(msgspec.Struct, gc=False):
     update_id: Id = msgspec.field(name="u")
@@ -92,9 +64,6 @@ class _BookTicker(msgspec.Struct, gc=False):
     bid_qty: Amount = msgspec.field(name="B")
     ask: Amount = msgspec.field(name="a")
     ask_qty: Amount = msgspec.field(name="A")
-
-    def event(self) -> Quote:
-        return Quote(self.symbol, self.bid, self.bid_qty, self.ask, self.ask_qty, self.update_id)
 
 
 class _Depth(msgspec.Struct):
@@ -105,15 +74,9 @@ class _Depth(msgspec.Struct):
     bids: list[Level] = msgspec.field(name="b")
     asks: list[Level] = msgspec.field(name="a")
 
-    def event(self) -> BookDelta:
-        return BookDelta(self.symbol, self.first_id, self.last_id, self.bids, self.asks, self.event_time * 1_000)
-
 
 class _Shutdown(msgspec.Struct):
     event_time: Stamp = msgspec.field(name="E", default=0)
-
-    def event(self) -> Goodbye:
-        return Goodbye(self.event_time * 1_000)
 
 
 class _Words(msgspec.Struct):
@@ -125,7 +88,6 @@ class _Probe(msgspec.Struct):
     """Enough of any frame to tell what it is."""
 
     stream: str = ""
-    data: msgspec.Raw = msgspec.Raw()
     kind: str = msgspec.field(name="e", default="")
     update_id: msgspec.Raw = msgspec.field(name="u", default=msgspec.Raw())
     bid: msgspec.Raw = msgspec.field(name="b", default=msgspec.Raw())
@@ -136,39 +98,82 @@ class _Probe(msgspec.Struct):
     msg: str = ""
 
 
-Reader = Callable[[str | bytes | msgspec.Raw], Event]
+class _Frame(msgspec.Struct, Generic[T], gc=False):
+    """A combined frame; its stream's name has been read already."""
+
+    data: T
 
 
-class _Wire(Protocol):
-    def event(self) -> Event: ...
+class _Texts(msgspec.Struct):
+    """The levels of a depth frame as they are written, raw or combined."""
+
+    bids: list[tuple[str, str]] = msgspec.field(name="b", default_factory=list)
+    asks: list[tuple[str, str]] = msgspec.field(name="a", default_factory=list)
+    data: _Texts | None = None
 
 
-def _reader(shape: type[_Wire]) -> Reader:
-    decode = decoder(shape)
-    return lambda text: decode(text).event()
+def _trade(w: _Trade) -> Trade:
+    return Trade(w.symbol, w.id, w.price, w.qty, w.time * 1_000, _SELL if w.buyer_is_maker else _BUY)
 
+
+def _candle(w: _Kline) -> Candle:
+    b = w.bar
+    return Candle(
+        w.symbol,
+        b.interval,
+        b.time * 1_000,
+        b.open,
+        b.high,
+        b.low,
+        b.close,
+        b.volume,
+        b.quote_volume,
+        b.trades,
+        b.closed,
+        w.event_time * 1_000,
+        max(b.last_trade, 0),
+    )
+
+
+def _quote(w: _BookTicker) -> Quote:
+    return Quote(w.symbol, w.bid, w.bid_qty, w.ask, w.ask_qty, w.update_id)
+
+
+def _delta(w: _Depth) -> BookDelta:
+    return BookDelta(w.symbol, w.first_id, w.last_id, w.bids, w.asks, w.event_time * 1_000)
+
+
+def _goodbye(w: _Shutdown) -> Goodbye:
+    return Goodbye(w.event_time * 1_000)
+
+
+Text = str | bytes | msgspec.Raw
+Reader = tuple[Callable[[Text], Any], Callable[[Any], Event]]
+"""Reads a wire shape; makes the event of it. ``Any``: the shape is between these two."""
 
 _BY_KIND: dict[str, Reader] = {
-    "trade": _reader(_Trade),
-    "aggTrade": _reader(_AggTrade),
-    "kline": _reader(_Kline),
-    "depthUpdate": _reader(_Depth),
-    "serverShutdown": _reader(_Shutdown),
+    "trade": (decoder(_Trade), _trade),
+    "aggTrade": (decoder(_AggTrade), _trade),
+    "kline": (decoder(_Kline), _candle),
+    "depthUpdate": (decoder(_Depth), _delta),
+    "serverShutdown": (decoder(_Shutdown), _goodbye),
 }
-_quote = _reader(_BookTicker)  # spot's bookTicker carries no event type
+_TICKER: Reader = (decoder(_BookTicker), _quote)  # spot's bookTicker carries no event type
 
-_BY_STREAM: dict[str, Reader] = {
-    "trade": _BY_KIND["trade"],
-    "aggTrade": _BY_KIND["aggTrade"],
-    "bookTicker": _quote,
-    "depth": _BY_KIND["depthUpdate"],
-    "depth@100ms": _BY_KIND["depthUpdate"],
-    "!serverShutdown": _BY_KIND["serverShutdown"],
-} | {f"kline_{interval}": _BY_KIND["kline"] for interval in INTERVALS}
-"""Readers by what follows the symbol in a stream's name."""
+_KLINES: Reader = (decoder(_Frame[_Kline]), _candle)
+_COMBINED: dict[bytes, Reader] = {
+    b"trade": (decoder(_Frame[_Trade]), _trade),
+    b"aggTrade": (decoder(_Frame[_AggTrade]), _trade),
+    b"bookTicker": (decoder(_Frame[_BookTicker]), _quote),
+    b"depth": (decoder(_Frame[_Depth]), _delta),
+    b"depth@100ms": (decoder(_Frame[_Depth]), _delta),
+    b"!serverShutdown": (decoder(_Frame[_Shutdown]), _goodbye),
+    **{f"kline_{interval}".encode(): _KLINES for interval in INTERVALS},
+}
+"""Readers of whole combined frames, by what follows the symbol in the stream's name."""
 
-_OPENING = '{"stream":"'
-_MIDDLE = '","data":'
+_NAMED = len('{"stream":"')
+"""Where the name begins in a combined frame."""
 
 
 def stream(subscription: Subscription) -> str:
@@ -193,46 +198,56 @@ def request(method: str, subscriptions: Sequence[Subscription], id: int) -> str:
     return msgspec.json.encode(message).decode()
 
 
-def decode(text: str | bytes) -> Sequence[Event]:
+def decode(frame: bytes | str) -> Sequence[Event]:
     """A frame as its event; nothing for events nobody asked the kit to know. Raises BadAnswer on a malformed frame."""
     try:
-        if isinstance(text, bytes):
-            text = text.decode()
-        event = _decode(text)
-        return () if event is None else (event,)
+        if isinstance(frame, str):
+            frame = frame.encode()
+        # In any other frame this finds no such name, or the typed reader finds no such data.
+        known = _COMBINED.get(frame[frame.find(b"@") + 1 : frame.find(b'"', _NAMED)])
+        if known is None:
+            return _look(frame)
+        read, event = known
+        return (event(read(frame).data),)
     except MALFORMED as error:
-        raise bad_answer("stream frame", text, error) from None
+        raise bad_answer("stream frame", frame, error) from None
 
 
-def _decode(text: str) -> Event | None:
-    if text.startswith(_OPENING) and text.endswith("}"):
-        end = text.find('"', len(_OPENING))
-        if text.startswith(_MIDDLE, end):
-            read = _by_name(text[len(_OPENING) : end])
-            return read(text[end + len(_MIDDLE) : -1]) if read else None
-    return _look(text)
-
-
-def _by_name(name: str) -> Reader | None:
-    return _BY_STREAM.get(name[name.find("@") + 1 :])
-
-
-def _look(text: str) -> Event | None:
+def _look(frame: bytes) -> Sequence[Event]:
     """Any frame, without trusting the order of its keys."""
-    frame = _probe(text)
-    if frame.stream:
-        read = _by_name(frame.stream)
-        return read(frame.data) if read else None
-    if frame.kind:
-        known = _BY_KIND.get(frame.kind)
-        return known(text) if known else None
-    if frame.error is not None:
-        return Ack(frame.id, _said(frame.error))
-    if frame.code is not None:
-        return Ack(frame.id, _said(_Words(frame.code, frame.msg)))
-    if frame.result is not msgspec.UNSET:
-        return Ack(frame.id)
-    return _quote(text) if frame.update_id and frame.bid else None
+    seen = _probe(frame)
+    if seen.stream:
+        known = _COMBINED.get(seen.stream[seen.stream.find("@") + 1 :].encode())
+        return (known[1](known[0](frame).data),) if known else ()
+    known = _BY_KIND.get(seen.kind) if seen.kind else _TICKER if seen.update_id and seen.bid else None
+    if known is not None:
+        return (known[1](known[0](frame)),)
+    return () if seen.kind else _answer(seen)
+
+
+def _answer(seen: _Probe) -> Sequence[Event]:
+    """What the venue says to what it was asked."""
+    if seen.error is not None:
+        return (Ack(seen.id, _said(seen.error)),)
+    if seen.code is not None:
+        return (Ack(seen.id, _said(_Words(seen.code, seen.msg))),)
+    return () if seen.result is msgspec.UNSET else (Ack(seen.id),)
+
+
+def decode_written(frame: bytes | str) -> Sequence[Event]:
+    """As ``decode``, with every level of a book a ``Written``."""
+    return tuple(_written(event, frame) if isinstance(event, BookDelta) else event for event in decode(frame))
+
+
+def _written(delta: BookDelta, frame: bytes | str) -> BookDelta:
+    """The numbers have been checked; here the same levels are read as texts."""
+    try:
+        whole = _texts(frame)
+    except MALFORMED as error:
+        raise bad_answer("stream frame", frame, error) from None
+    told = whole.data or whole
+    bids, asks = ([Written.read(price, qty) for price, qty in levels] for levels in (told.bids, told.asks))
+    return msgspec.structs.replace(delta, bids=bids, asks=asks)
 
 
 def _said(words: _Words) -> str:
@@ -240,3 +255,4 @@ def _said(words: _Words) -> str:
 
 
 _probe = decoder(_Probe)
+_texts = decoder(_Texts)
