@@ -29,7 +29,7 @@ from kit.errors import (
     VenueUnreachable,
 )
 from kit.venues.base import Call, Effect, Failure, Verdict
-from kit.venues.binance_wire import MALFORMED, decoder, excerpt
+from kit.venues.wire import MALFORMED, decoder, excerpt
 
 T = TypeVar("T")
 

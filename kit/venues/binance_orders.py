@@ -27,7 +27,8 @@ from kit.model import (
     TimeInForce,
 )
 from kit.venues.base import Params
-from kit.venues.binance_wire import Stamp, decoder, excerpt, money
+from kit.venues.binance_wire import Stamp
+from kit.venues.wire import decoder, excerpt, money
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 """fix-api.md states this pattern; for REST nothing is stated, so nothing wider is relied on."""

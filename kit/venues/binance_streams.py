@@ -16,7 +16,8 @@ from kit.errors import UnknownName
 from kit.market.candles import INTERVALS
 from kit.model import BookDelta, Candle, Channel, Quote, Side, Trade, Written
 from kit.venues.base import Ack, Event, Goodbye, Subscription
-from kit.venues.binance_wire import MALFORMED, Amount, Id, Level, Stamp, bad_answer, decoder, excerpt
+from kit.venues.binance_wire import Level, Stamp, bad_answer
+from kit.venues.wire import MALFORMED, Amount, Id, decoder, excerpt
 
 T = TypeVar("T")
 _BUY, _SELL = Side.BUY, Side.SELL

@@ -15,7 +15,8 @@ from kit.model import Balance, Fill, Report, ReportKind, Side
 from kit.venues.base import Ack, Goodbye, Holdings, Key, Transfer, UserEvent
 from kit.venues.binance_orders import ending, reason
 from kit.venues.binance_signing import sign_sorted
-from kit.venues.binance_wire import MALFORMED, Stamp, bad_answer, decoder, excerpt, money
+from kit.venues.binance_wire import Stamp, bad_answer
+from kit.venues.wire import MALFORMED, decoder, excerpt, money
 
 Symbols = Mapping[str, str]
 NO_SYMBOLS: Symbols = MappingProxyType({})

@@ -34,6 +34,7 @@ from kit.venues.base import (
     Streaming,
     Subscription,
 )
+from kit.venues.wire import reading
 
 T = TypeVar("T")
 
@@ -212,7 +213,7 @@ class Coinbase:
 
 def _ask(endpoint: str, read: Callable[[bytes], T], params: Params = ()) -> Call[T]:
     """A question anybody may ask; a malformed answer is a BadAnswer."""
-    return Call("GET", f"/api/v3/brokerage/{endpoint}", wire.reading(read, endpoint), params)
+    return Call("GET", f"/api/v3/brokerage/{endpoint}", reading(read, f"Coinbase's {endpoint}"), params)
 
 
 def _product(native: str, what: str) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from kit.errors import BadAnswer, KitError, OutcomeUnknown, RateLimited, VenueRefused, VenueUnreachable
 from kit.venues.base import Call, Effect, Failure, Verdict
-from kit.venues.binance_wire import MALFORMED, decoder, excerpt
+from kit.venues.wire import MALFORMED, decoder, excerpt
 
 T = TypeVar("T")
 

@@ -22,8 +22,8 @@ from kit.clock import SECOND
 from kit.errors import UsageError
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Level, Quote, Written
 from kit.venues.base import Ack, Event, Numbered, Subscription
-from kit.venues.binance_wire import MALFORMED, Amount, Id, decoder, excerpt
-from kit.venues.coinbase_wire import Bar, Print, bad_answer, micros
+from kit.venues.coinbase_wire import Bar, Print, micros
+from kit.venues.wire import MALFORMED, Amount, Id, bad_answer, decoder, excerpt
 
 CHANNELS = {Channel.TRADE: "market_trades", Channel.QUOTE: "ticker", Channel.BOOK: "level2"}
 """What is asked for; ``candles`` is not: it knows five-minute bars only, and its snapshot skips some of them."""
@@ -264,7 +264,7 @@ def _decode(frame: bytes | str, readers: Mapping[str, Reader]) -> Sequence[Event
                 return read(raw)
         return _look(raw, readers)
     except MALFORMED as error:
-        raise bad_answer("stream frame", frame, error) from None
+        raise bad_answer("Coinbase's stream frame", frame, error) from None
 
 
 def _look(raw: bytes, readers: Mapping[str, Reader]) -> Sequence[Event]:

@@ -10,45 +10,21 @@ they leave out the real ``/market/products`` answer of 2026-08 and measurements 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from kit.clock import SECOND
-from kit.errors import BadAnswer
 from kit.model import BookSnapshot, Instrument, Level, Quote, Side, Trade
 from kit.venues.base import Columns
-from kit.venues.binance_wire import MALFORMED, Amount, Id, decoder, excerpt, money
-
-T = TypeVar("T")
+from kit.venues.wire import Amount, Id, decoder, excerpt, money
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
-
-
-def reading(read: Callable[[bytes], T], what: str) -> Callable[[bytes], T]:
-    """``read``, raising BadAnswer where it finds the body malformed."""
-
-    def checked(body: bytes) -> T:
-        try:
-            return read(body)
-        except MALFORMED as error:
-            raise bad_answer(what, body, error) from None
-
-    return checked
-
-
-def bad_answer(what: str, body: bytes | str, error: BaseException) -> BadAnswer:
-    """The error for an answer that is not ``what`` it should be."""
-    return BadAnswer(
-        f"Coinbase's {what} can't be read ({excerpt(str(error))}); it began {excerpt(body)!r}. "
-        "Nothing was made of it; if it stays so, check that the host is the venue's and no proxy answers in its place"
-    )
 
 
 def micros(text: str) -> int:

@@ -33,6 +33,7 @@ from kit.venues.base import (
     Streaming,
     Subscription,
 )
+from kit.venues.wire import reading
 
 T = TypeVar("T")
 
@@ -185,7 +186,7 @@ class Kraken:
 
 def _ask(endpoint: str, read: Callable[[bytes], T], params: Params = ()) -> Call[T]:
     """A question: it changes nothing, and a malformed answer is a BadAnswer."""
-    return Call("GET", f"/0/public/{endpoint}", wire.reading(read, endpoint), params)
+    return Call("GET", f"/0/public/{endpoint}", reading(read, f"Kraken's {endpoint}"), params)
 
 
 def _since(start: int) -> str:

@@ -20,8 +20,8 @@ from kit.errors import UnknownName
 from kit.market.candles import INTERVALS
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Levels, Quote, Side, Trade, Written
 from kit.venues.base import Ack, Event, Subscription
-from kit.venues.binance_wire import MALFORMED, Amount, Id, decoder, excerpt
-from kit.venues.kraken_wire import bad_answer, digits
+from kit.venues.kraken_wire import digits
+from kit.venues.wire import MALFORMED, Amount, Id, bad_answer, decoder, excerpt
 
 T = TypeVar("T")
 
@@ -221,7 +221,7 @@ def decode(frame: bytes | str) -> Sequence[Event]:
     try:
         return _decode(frame.encode() if isinstance(frame, str) else frame)
     except MALFORMED as error:
-        raise bad_answer("stream frame", frame, error) from None
+        raise bad_answer("Kraken's stream frame", frame, error) from None
 
 
 def _decode(frame: bytes) -> Sequence[Event]:

@@ -9,23 +9,19 @@ answers; what only the latter show is marked "seen".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from operator import attrgetter
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from kit.clock import SECOND
-from kit.errors import BadAnswer
 from kit.market.candles import FLOATS
 from kit.model import BookSnapshot, Instrument, Quote, Side, Trade
 from kit.venues.base import Budget, Columns
-from kit.venues.binance_wire import MALFORMED, Amount, Id, decoder, excerpt, money
-
-T = TypeVar("T")
+from kit.venues.wire import Amount, Id, decoder, excerpt, money
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**43)]
 """A venue time in whole seconds."""
@@ -38,26 +34,6 @@ _RENAMED = {"XBT": "BTC", "XDG": "DOGE"}
 _OLD_NAMES = {new: old for old, new in _RENAMED.items()}
 _LONGEST = 40
 """Characters of a number: more of them are no price, and might be no finite one."""
-
-
-def reading(read: Callable[[bytes], T], what: str) -> Callable[[bytes], T]:
-    """``read``, raising BadAnswer where it finds the body malformed."""
-
-    def checked(body: bytes) -> T:
-        try:
-            return read(body)
-        except MALFORMED as error:
-            raise bad_answer(what, body, error) from None
-
-    return checked
-
-
-def bad_answer(what: str, body: bytes | str, error: BaseException) -> BadAnswer:
-    """The error for an answer that is not ``what`` it should be."""
-    return BadAnswer(
-        f"Kraken's {what} can't be read ({excerpt(str(error))}); it began {excerpt(body)!r}. "
-        "Nothing was made of it; if it stays so, check that the host is the venue's and no proxy answers in its place"
-    )
 
 
 def digits(value: Any) -> str:

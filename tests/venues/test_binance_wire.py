@@ -16,7 +16,7 @@ from kit.errors import BadAnswer
 from kit.model import BookSnapshot, Instrument, Quote, Side, Trade
 from kit.venues.base import Budget, Call
 from kit.venues.binance import BINANCE
-from kit.venues.binance_wire import excerpt, money
+from kit.venues.wire import excerpt, money
 
 KLINE = [
     1_499_040_000_000, "0.01634790", "0.80000000", "0.01575800", "0.01577100", "148976.11427815",
