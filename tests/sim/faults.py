@@ -51,6 +51,8 @@ class Mix:
     """A subscription is taken, but its answer never comes."""
     lifetime: float | None = None
     """Seconds after which the venue ends a connection."""
+    notice: float = 1.0
+    """Seconds, at least, between the venue's goodbye and the end."""
     plan: list[tuple[int, str]] = field(default_factory=list)
     """(µs after the start, trouble)."""
 

@@ -263,9 +263,9 @@ class Witness:
         else:
             assert forming.trades == market.bar[6], f"the last bar is behind: {forming}"
 
-    def compare(self, other: Mirror) -> None:
-        """What is shown is what ``other`` shows, but for where it came from and when, as far back as both reach."""
-        mine = self.mirror
+    def compare(self, calm: Witness) -> None:
+        """What is shown is what ``calm``'s mirror shows, except where from and when, as far back as both reach."""
+        mine, other = self.mirror, calm.mirror
         for one, its in ((mine.candles, other.candles), (mine.trades, other.trades)):
             frames = [ring.snapshot({}).drop(columns=["source", "recv_ts"]) for ring in (one, its)]
             start = max(frame.index[0] for frame in frames)
@@ -275,8 +275,12 @@ class Witness:
         assert other.quote is not None
         assert prices(mine.quote) == prices(other.quote)
         assert mine.book.last_id == other.book.last_id
-        assert mine.book.bids(TOP) == other.book.bids(TOP)
-        assert mine.book.asks(TOP) == other.book.asks(TOP)
+        floor, ceiling = max(self._floor, calm._floor), min(self._ceiling, calm._ceiling)
+        books = [
+            ([x for x in book.bids(TOP) if x[0] >= floor], [x for x in book.asks(TOP) if x[0] <= ceiling])
+            for book in (mine.book, other.book)
+        ]
+        assert books[0] == books[1]
 
     def check_gaps(self, taken: Set[tuple[Channel, int]], clock: Callable[[int], int], lag: int) -> None:
         """Quotes and changes of the book that did not come after the channel was first LIVE lie in recorded gaps.

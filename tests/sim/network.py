@@ -80,6 +80,8 @@ class Network:
         self._random = Random(seed)  # noqa: S311 - the seed is the point
         self._refusing = self._hanging = self._away = 0
         self._retry_after = 0.0
+        self.losses: set[tuple[str, int]] = set()
+        """(stream, number) of single frames that the venue swallowed."""
         self.mutes: list[tuple[str, int, int]] = []
         """(stream, from, to) of channels that were mute beside lively ones."""
 
@@ -126,6 +128,7 @@ class Network:
         if now < wire.muted or now < wire.deaf.get(said.stream, 0):
             return
         if mix.lose and random.random() < mix.lose:
+            self.losses.add((said.stream, said.number))
             self._agenda.note("lost", wire.number, said.stream, said.number)
             return
         frame = said.frame
@@ -256,7 +259,8 @@ class Network:
         for wire in tuple(self.wires.values()):
             if wire.open and not wire.dead:
                 self._put(wire, frame, ("goodbye", 0))
-                self._agenda.at(now + self._random.randint(SECOND, 12 * SECOND), self._venue_closes, wire, "1001 bye")
+                notice = round(self.mix.notice * SECOND) + self._random.randint(0, 11 * SECOND)
+                self._agenda.at(now + notice, self._venue_closes, wire, "1001 bye")
 
     def refuse(self) -> None:
         self._refusing = self._agenda.now + self._random.randint(SECOND, 12 * SECOND)

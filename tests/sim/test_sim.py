@@ -61,11 +61,15 @@ def test_after_a_storm_the_frames_are_those_of_an_undisturbed_run(seed: int) -> 
     calm.live_until(disturbed.halted)
     calm.settle()
     for native, seat in disturbed.seats.items():
-        seat.witness.compare(calm.seats[native].mirror)
+        seat.witness.compare(calm.seats[native].witness)
 
 
 FAREWELLS = [(second * SECOND, "goodbye") for second in (8, 31)]
-ROTATIONS = (Mix(lifetime=25.0), Mix(plan=FAREWELLS), Mix(lifetime=25.0, plan=FAREWELLS, twice=0.05, late_copy=0.05))
+ROTATIONS = (
+    Mix(lifetime=25.0),
+    Mix(notice=6.0, plan=FAREWELLS),
+    Mix(lifetime=25.0, notice=6.0, plan=FAREWELLS, twice=0.05, late_copy=0.05),
+)
 
 
 def handed_over(seed: int) -> None:

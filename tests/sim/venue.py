@@ -396,12 +396,12 @@ class Market:
         return known
 
     def quote_place(self, quote: Quote) -> int | None:
-        """Which of its quotes this is: by the update id, without one the newest that says the same; None: none."""
+        """Which of its quotes this is: the one that held at its update, without one the newest alike; None: none."""
         said = quote.bid, quote.bid_qty, quote.ask, quote.ask_qty
         if not quote.update_id:
             return self._quote_places.get(said)
-        place = bisect_left(self.quote_ids, quote.update_id)
-        if place == len(self.quote_ids) or self.quote_ids[place] != quote.update_id:
+        place = bisect_right(self.quote_ids, quote.update_id) - 1
+        if place < 0:
             return None
         bid, bid_lots, ask, ask_lots = self.quotes[place]
         return place if said == (bid / TICK, bid_lots / LOT, ask / TICK, ask_lots / LOT) else None

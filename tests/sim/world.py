@@ -241,9 +241,10 @@ class World:
         return 30 * SECOND if held_up else SECOND
 
     def _unseeable(self, seat: Seat) -> set[tuple[Channel, int]]:
-        """Quotes whose loss leaves no trace: bookTicker's ids are not contiguous, and all of the book came through.
+        """Quotes whose loss leaves no trace, because bookTicker's ids are not contiguous.
 
-        Not those of a channel that was mute for longer than a feed may be without proof.
+        Those lost one by one, and those lost while all of the book came through; not those of a channel that was mute
+        for longer than a feed may be without proof.
         """
         market, unseeable = seat.market, set()
         stream = f"{market.native.lower()}@bookTicker"
@@ -251,7 +252,8 @@ class World:
         for number, time in zip(market.quote_ids, market.quote_times, strict=True):
             flush = bisect_left(market.flush_ids, number)
             told = flush < len(market.flush_ids) and (Channel.BOOK, market.flush_ids[flush]) in seat.taken
-            if told and not any(since <= time < until for since, until in mutes):
+            alone = (stream, number) in self.network.losses
+            if alone or (told and not any(since <= time < until for since, until in mutes)):
                 unseeable.add((Channel.QUOTE, number))
         return unseeable
 
@@ -372,12 +374,10 @@ class World:
                 return CODEC.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
             case Need.BOOK:
                 return CODEC.book(native, self.limit)
-            case Need.TOUCH:
+            case Need.QUOTE | Need.TOUCH:
                 return CODEC.book(native, 5)
-            case Need.LAST_TRADE:
-                return CODEC.last_trade(native)
             case _:
-                return CODEC.quote(native)
+                return CODEC.last_trade(native)
 
     def _leave(self, seat: Seat, ask: Ask, call: Call[Any]) -> None:
         """Send a question once the venue's limits let it."""
