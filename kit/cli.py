@@ -1,14 +1,27 @@
-"""The command ``kit``: demo, lab, sandbox."""
+"""The command ``kit``: demo, lab, sandbox, record, replay."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit.broker.broker import DISCLAIMER
 from kit.errors import KitError
+
+if TYPE_CHECKING:
+    from kit.net.live import Live
+    from kit.net.recorder import Recorder
+    from kit.net.replay import Replayed
+
+PROGRESS = 5.0
+"""Seconds between two lines of progress."""
 
 
 def demo(arguments: Sequence[str]) -> int:
@@ -32,7 +45,111 @@ def sandbox(arguments: Sequence[str]) -> int:
     return server.main(list(arguments))
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"demo": demo, "lab": lab, "sandbox": sandbox}
+def record(arguments: Sequence[str]) -> int:
+    """A venue's live data on tape: every frame and REST answer, byte for byte."""
+    from kit.venue import connect
+
+    given = _record_options(arguments)
+    venue = connect(given.venue)
+    try:
+        with venue.record(given.out) as tape:
+            _fill(tape, lambda symbol: venue.live(symbol, given.interval), given.symbols, given.seconds)
+    finally:
+        venue.close()
+    if tape.trouble:
+        print(f"kit record: {tape.trouble}", file=sys.stderr)
+    return max(_tell(given.out), int(tape.trouble is not None))
+
+
+def replay(arguments: Sequence[str]) -> int:
+    """What is on a tape: it is played through the code that keeps live frames."""
+    parser = argparse.ArgumentParser(
+        prog="kit replay",
+        description="Play a tape through the code that keeps live frames, and say what comes of it. The exit code is 1 "
+        "when a part of it can't be read.",
+    )
+    parser.add_argument(
+        "file", type=Path, help="a tape of kit record, or a recording in one of the formats of kit.net.tape"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    return _tell(given.file, as_json=given.json)
+
+
+def _record_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="kit record",
+        description="Write every frame and REST answer of a venue's live data to a tape. kit replay plays it.",
+    )
+    parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="what to follow, as BTC/USDT")
+    parser.add_argument("--venue", default="sandbox", help="sandbox (default), binance, kraken or coinbase")
+    parser.add_argument("--interval", default="1m", help="of the bars (default 1m)")
+    parser.add_argument("--seconds", type=_seconds, default=math.inf, help="end after so long; else with Ctrl-C")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the tape; no file is written over")
+    return parser.parse_args(arguments)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no length of time; give seconds, as 60")
+    return seconds
+
+
+def _fill(tape: Recorder, opened: Callable[[str], Live], symbols: Sequence[str], seconds: float) -> None:
+    """Have frames opened and recorded until the time is up, Ctrl-C, or the tape's own end.
+
+    A tape on which nothing was begun is removed: the name is free for the next try.
+    """
+    ends = time.monotonic() + seconds
+    lives: list[Live] = []
+    try:
+        lives.extend(map(opened, symbols))
+        _watch(tape, lives, ends)
+    except KeyboardInterrupt:
+        print("ended", file=sys.stderr)
+    except KitError:
+        if not lives:
+            tape.close()
+            tape.path.unlink()
+        raise
+
+
+def _watch(tape: Recorder, lives: Sequence[Live], ends: float) -> None:
+    began = told = time.monotonic()
+    while tape.recording and (now := time.monotonic()) < ends:
+        if now >= told:
+            states = ", ".join(f"{live.symbol} {live.state}" for live in lives)
+            size = tape.path.stat().st_size / 1e6
+            print(f"{now - began:5.0f} s  {size:8.2f} MB  {states}", file=sys.stderr)
+            told += PROGRESS
+        time.sleep(min(0.1, ends - now))
+
+
+def _tell(path: Path, *, as_json: bool = False) -> int:
+    """Say what is on a tape; 1 when a part of it can't be read."""
+    from kit.net.replay import replay
+
+    played = replay(path)
+    print(json.dumps(played.summary()) if as_json else _in_words(played))
+    for words in played.told():
+        print(f"kit replay: {words}", file=sys.stderr)
+    return int(not played.whole)
+
+
+def _in_words(played: Replayed) -> str:
+    counts = {name: count for name, count in vars(played.connections).items() if count}
+    passed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
+    return f"{played.path}: {played.venue}; {passed}\n\n{played.table.to_string()}"
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "demo": demo,
+    "lab": lab,
+    "sandbox": sandbox,
+    "record": record,
+    "replay": replay,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
