@@ -18,9 +18,10 @@ from kit.model import BookDelta, BookSnapshot, Candle, Instrument, Levels, Quote
 from kit.venues import binance_streams, binance_wire
 from kit.venues.base import Event, MarketCodec
 from kit.venues.binance import BINANCE
-from kit.venues.binance_wire import MALFORMED, Id, bad_answer, decoder
+from kit.venues.binance_wire import bad_answer
 from kit.venues.coinbase import COINBASE
 from kit.venues.kraken import KRAKEN
+from kit.venues.wire import MALFORMED, Id, decoder
 
 Told = BookSnapshot | list[Instrument] | None
 """What a REST answer says that a replay has a use for."""
