@@ -25,8 +25,10 @@ class Manners:
         self._alive: set[int] = set()
         self._leaving: set[int] = set()
         self._fruitless = 0
-        """Connections that have ended since data last came."""
-        self._ended_at = self._floor = 0
+        """Connections that have ended, and left none, since data last came."""
+        self._vain = 0
+        """Connections that were to take over and have ended since one last did."""
+        self._ended_at = self._vain_at = self._floor = 0
 
     def read(self, log: Iterable[tuple[Any, ...]]) -> None:
         for at, kind, *rest in log:
@@ -54,11 +56,16 @@ class Manners:
         assert not full or at - self._opens[0] >= self._attempts_within, f"too many attempts to connect at {at}"
         self._opens.append(at)
         assert at >= self._floor, f"link {link} was opened {(self._floor - at) / SECOND:.2f} s before Retry-After"
-        if self._fruitless and not self._alive:
-            pause = min(FIRST * 2 ** (self._fruitless - 1), MOST)
-            waited = (at - self._ended_at) / SECOND
-            assert waited >= pause, f"link {link} was opened {waited:.2f} s after {self._fruitless} without data"
+        if self._alive:
+            self._paused(link, at - self._vain_at, self._vain)
+        else:
+            self._paused(link, at - self._ended_at, self._fruitless)
         self._alive.add(link)
+
+    def _paused(self, link: int, waited: int, fruitless: int) -> None:
+        """The longer it has been in vain, the longer the pause."""
+        pause = min(FIRST * 2 ** (fruitless - 1), MOST) if fruitless else 0.0
+        assert waited >= pause * SECOND, f"link {link} was opened {waited / SECOND:.2f} s after {fruitless} in vain"
 
     def _send(self, at: int, link: int) -> None:
         sends = self._sends.setdefault(link, deque(maxlen=self._messages))
@@ -67,9 +74,15 @@ class Manners:
         sends.append(at)
 
     def _end(self, at: int, link: int) -> None:
-        """Of a connection that was asked to leave, the next may follow at once."""
-        if link in self._alive:
-            self._alive.discard(link)
-            self._ended_at = at
-            if link not in self._leaving:
-                self._fruitless += 1
+        """After a connection that was asked to leave, the next may follow at once."""
+        if link not in self._alive:
+            return
+        self._alive.discard(link)
+        if not self._alive:
+            self._ended_at, self._vain = at, 0
+            self._fruitless += link not in self._leaving
+        elif link > max(self._alive):
+            self._vain_at = at
+            self._vain += 1
+        else:
+            self._vain = 0

@@ -236,9 +236,9 @@ class World:
         return time + next(offset for since, offset in reversed(self._offsets) if since <= time)
 
     def _lag(self) -> int:
-        """The longest that a message may have been on its way, µs."""
+        """How much later than its cause a message may come, or how much older than its time an answer may be, µs."""
         held_up = any(kind in ("stall", "sleep") for _, kind in self.mix.plan)
-        return 30 * SECOND if held_up else SECOND
+        return 30 * SECOND if held_up else 3 * SECOND
 
     def _unseeable(self, seat: Seat) -> set[tuple[Channel, int]]:
         """Quotes whose loss leaves no trace, because bookTicker's ids are not contiguous.
