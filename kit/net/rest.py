@@ -36,7 +36,7 @@ from kit.errors import (
 )
 from kit.net import keys
 from kit.net.pacing import Pacer, Ticket
-from kit.venues.base import Auth, Call, Effect, Hosts, Key, MarketCodec, on_this_machine
+from kit.venues.base import Auth, Budget, Call, Effect, Hosts, Key, MarketCodec, on_this_machine
 
 if TYPE_CHECKING:  # loaded with the first request: ``import kit`` costs little more than ``import pandas``
     import requests
@@ -128,7 +128,10 @@ class Rest:
         self.clock = VenueClock(clock)
         self._ours, self._sleep, self._timeout = clock, sleep, timeout
         self._jitter = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
-        self._pacer, self._lock, self._asked_budgets = Pacer(), threading.Lock(), False
+        told = codec.budgets()
+        self._question = told if isinstance(told, Call) else None
+        """Asks for the venue's budgets, once they matter; None: they are known."""
+        self._pacer, self._lock = Pacer(() if isinstance(told, Call) else told), threading.Lock()
         self._idle: deque[requests.Session] = deque()
         self._closed = threading.Event()
         for name in ("urllib3.connectionpool", "urllib3.util.retry"):
@@ -164,8 +167,9 @@ class Rest:
     def _prepare_to(self, call: Call[T]) -> None:
         """Know what the call needs: the budgets once they matter, the venue's clock before a signature. Each is asked
         for with a patience of its own, not once more with every attempt of the call."""
-        if self._pacer.worth_learning and not self._asked_budgets and call.effect is Effect.READ:
-            self._learn()
+        question = self._question
+        if question is not None and self._pacer.worth_learning and call.effect is Effect.READ:
+            self._learn(question)
         if call.auth is Auth.SIGNED and self.clock.offset is None:
             self._sync(_PATIENCE[call.effect])
 
@@ -217,14 +221,14 @@ class Rest:
             self.clock.offset, self._pacer.skew = offset, offset.offset
         return offset
 
-    def _learn(self) -> None:
+    def _learn(self, question: Call[list[Budget]]) -> None:
         """Take the venue's budgets, and its clock, by which their windows run."""
-        self._asked_budgets = True
+        self._question = None
         try:
             self.sync()
-            budgets = self._repeat(self.codec.budgets()).value
+            budgets = self._repeat(question).value
         except KitError:
-            self._asked_budgets = False
+            self._question = question
             raise
         with self._lock:
             self._pacer.learn(budgets)

@@ -206,6 +206,52 @@ class Streaming:
     """What is said on every new connection before anything is asked for (Coinbase: heartbeats keep channels open)."""
 
 
+class Prints(Enum):
+    """How a venue tells the prints of a range that holds more of them than one answer."""
+
+    BY_ID = "by id"
+    """From an id on; by time only summed up (Binance)."""
+    OLDEST = "oldest"
+    """A range of time is answered with its oldest (Kraken)."""
+    NEWEST = "newest"
+    """A range of time is answered with its newest (Coinbase)."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """How a venue tells of its past, and how much of it in one answer."""
+
+    candles: int = 1_000
+    """Bars an answer may hold."""
+    trades: int = 1_000
+    """Prints an answer may hold."""
+    prints: Prints = Prints.BY_ID
+    windows: bool = False
+    """An answer is about ``candles`` bars of the calendar, of which those without trades are left out: a short or empty
+    one is no end."""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a venue writes an instrument's name: base and quote with a separator; some assets have another code too."""
+
+    separator: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Another code of an asset -> the one that instruments bear."""
+
+    def assets(self, parts: Sequence[str]) -> list[str]:
+        """The codes that instruments bear for those a user wrote."""
+        return [self.renamed.get(part, part) for part in parts]
+
+    def joined(self, written: str) -> set[str]:
+        """What base and quote written as one word may be, in the codes that instruments bear."""
+        found = {written}
+        for other, code in self.renamed.items():
+            found |= {code + word.removeprefix(other) for word in found if word.startswith(other)}
+            found |= {word.removesuffix(other) + code for word in found if word.endswith(other)}
+        return found
+
+
 @dataclass(frozen=True)
 class Holdings:
     """The balances an account event touched, as they are now; ``time`` in µs."""
@@ -234,6 +280,8 @@ class Budget:
     name: str
     limit: int
     window: int
+    sliding: bool = False
+    """It counts what was asked within the last ``window``; else since the clock's last multiple of it."""
 
 
 class MarketCodec(Protocol):
@@ -245,11 +293,16 @@ class MarketCodec(Protocol):
     """Interval name -> length in µs; months count 0 and are stepped by the calendar."""
     client_id_alphabet: str
     client_id_length: int
+    spelling: Spelling
     streaming: Streaming
+    past: Past
 
     # public REST
     def instruments(self, natives: Sequence[str] = ()) -> Call[list[Instrument]]: ...
-    def budgets(self) -> Call[list[Budget]]: ...
+    def budgets(self) -> Call[list[Budget]] | Sequence[Budget]:
+        """What it allows: a question where the venue tells it, else what is known beforehand."""
+        ...
+
     def time(self) -> Call[int]: ...
     def candles(self, native: str, interval: str, start: int | None, end: int | None, limit: int) -> Call[Columns]: ...
     def trades(

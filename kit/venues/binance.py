@@ -44,6 +44,8 @@ from kit.venues.base import (
     Hosts,
     Key,
     Params,
+    Past,
+    Spelling,
     Streaming,
     Subscription,
     UserEvent,
@@ -91,6 +93,8 @@ class Binance:
     intervals: Mapping[str, int] = INTERVALS  # the kit's are Binance's
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 36
+    spelling = Spelling()
+    past = Past()
     streaming = Streaming(
         book=BookRule.IDS,
         bars=True,

@@ -31,6 +31,9 @@ from kit.venues.base import (
     Hosts,
     Key,
     Params,
+    Past,
+    Prints,
+    Spelling,
     Streaming,
     Subscription,
 )
@@ -72,8 +75,8 @@ class Coinbase:
     intervals: Mapping[str, int] = MappingProxyType({name: INTERVALS[name] for name in _GRANULARITIES})
     client_id_alphabet = "0123456789abcdef-"  # the documentation shows UUIDs
     client_id_length = 36
-    page = PAGE
-    """Bars an answer may hold. It covers as many from its start on, traded or not: an empty one is no end."""
+    spelling = Spelling("-")
+    past = Past(candles=PAGE, trades=TRADES, prints=Prints.NEWEST, windows=True)
     streaming = Streaming(
         book=BookRule.CONNECTION,
         bars=False,
@@ -93,13 +96,13 @@ class Coinbase:
         chosen = tuple(("product_ids", native) for native in natives)
         return _ask("market/products", wire.instruments, (("product_type", "SPOT"), *chosen))
 
-    def budgets(self) -> Call[list[Budget]]:
+    def budgets(self) -> Sequence[Budget]:
         """What an address may ask: 10 requests a second.
 
         Coinbase has no address that tells and no header that counts: the number is what third parties quote from an
-        older page of its documentation. Any answer will do, so the venue's clock is asked for.
+        older page of its documentation.
         """
-        return _ask("time", lambda body: [Budget("PUBLIC-REQUESTS", 10, SECOND)])
+        return (Budget("PUBLIC-REQUESTS", 10, SECOND, sliding=True),)
 
     def time(self) -> Call[int]:
         """The venue's clock, µs, to the millisecond."""

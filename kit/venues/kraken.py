@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from kit.clock import SECOND
 from kit.errors import UnknownName, UsageError
 from kit.market.book import BookRule
 from kit.market.candles import INTERVALS
@@ -30,6 +31,9 @@ from kit.venues.base import (
     Hosts,
     Key,
     Params,
+    Past,
+    Prints,
+    Spelling,
     Streaming,
     Subscription,
 )
@@ -56,6 +60,8 @@ class Kraken:
     intervals: Mapping[str, int] = MappingProxyType({name: INTERVALS[name] for name in streams.MINUTES})
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 18  # free text; a longer one must be a UUID (guides/general/clordid)
+    spelling = Spelling("/", wire.RENAMED)
+    past = Past(candles=720, trades=PAGE, prints=Prints.OLDEST)
     streaming = Streaming(
         book=BookRule.CHECKSUM,
         bars=True,
@@ -75,9 +81,11 @@ class Kraken:
         params: Params = (("pair", ",".join(map(wire.pair, natives))),) if natives else ()
         return _ask("AssetPairs", wire.instruments, params)
 
-    def budgets(self) -> Call[list[Budget]]:
-        """``kraken_wire.BUDGETS``: no answer tells them, so a cheap one is asked for."""
-        return _ask("Time", wire.budgets)
+    def budgets(self) -> Sequence[Budget]:
+        """What one address may ask. No answer tells limits or use; one public call a second "would remain within the
+        limits" (support.kraken.com, "What are the API rate limits?"), counted by address, and for Trades and OHLC by
+        pair as well."""
+        return (Budget("REQUESTS-10S", 10, 10 * SECOND, sliding=True),)
 
     def time(self) -> Call[int]:
         """The venue's clock, µs, cut to whole seconds: it is never ahead of the true one, and up to a second behind."""

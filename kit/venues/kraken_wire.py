@@ -20,18 +20,15 @@ import numpy.typing as npt
 from kit.clock import SECOND
 from kit.market.candles import FLOATS
 from kit.model import BookSnapshot, Instrument, Quote, Side, Trade
-from kit.venues.base import Budget, Columns
+from kit.venues.base import Columns
 from kit.venues.wire import Amount, Id, decoder, excerpt, money
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**43)]
 """A venue time in whole seconds."""
 
-BUDGETS = (Budget("REQUESTS-10S", 10, 10 * SECOND),)
-"""What one address may ask. No answer tells limits or use; one public call a second "would remain within the limits"
-(support.kraken.com, "What are the API rate limits?"), counted by address, and for Trades and OHLC by pair as well."""
-
-_RENAMED = {"XBT": "BTC", "XDG": "DOGE"}
-_OLD_NAMES = {new: old for old, new in _RENAMED.items()}
+RENAMED = {"XBT": "BTC", "XDG": "DOGE"}
+"""Old codes of assets, which REST and WebSocket v1 still use."""
+_OLD_NAMES = {new: old for old, new in RENAMED.items()}
 _LONGEST = 40
 """Characters of a number: more of them are no price, and might be no finite one."""
 
@@ -63,7 +60,7 @@ def _assets(wsname: str) -> tuple[str, str]:
     base, slash, quote = wsname.partition("/")
     if not (base and slash and quote):
         raise ValueError(f"wsname {excerpt(wsname)!r} is not BASE/QUOTE")
-    return _RENAMED.get(base, base), _RENAMED.get(quote, quote)
+    return RENAMED.get(base, base), RENAMED.get(quote, quote)
 
 
 # ---- the envelope
@@ -140,12 +137,6 @@ def _instrument(wire: _Pair) -> Instrument:
 def server_time(body: bytes) -> int:
     """Time -> µs. It is told in whole seconds, cut off: the clock is up to a second further on."""
     return _time(_result(body)).unixtime * SECOND
-
-
-def budgets(body: bytes) -> list[Budget]:
-    """Any answer -> ``BUDGETS``: nothing in it tells them."""
-    _result(body)
-    return list(BUDGETS)
 
 
 # ---- OHLC

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.clock import MINUTE, SECOND
+from kit.clock import HOUR, MINUTE, SECOND
 from kit.net.pacing import EDGE, FOR_READS, NOTABLE, Pacer
 from kit.venues.base import Budget
 
@@ -132,6 +132,31 @@ def test_budgets_learned_late_begin_at_the_use_told_before() -> None:
     fresh.learn(BUDGETS)
     assert not fresh.worth_learning
     assert fresh.wait(2, T0) > 0
+
+
+def test_a_venue_that_tells_nothing_is_asked_no_more_than_its_limit_in_any_stretch_of_time() -> None:
+    steered, asked, now = Pacer([Budget("REQUESTS", 10, SECOND, sliding=True)]), [], T0
+    steered.skew = -HOUR
+    while len(asked) < 100:
+        wait = steered.wait(1, now)
+        now += wait
+        assert wait <= SECOND + EDGE
+        if not wait:
+            steered.answered(steered.send(1, now), {})
+            asked.append(now)
+            now += SECOND // 50
+        steered.skew = HOUR  # the clock has been measured: that changes nothing
+    assert all(later - at > SECOND for at, later in zip(asked, asked[10:], strict=False))
+    assert asked[-1] - asked[0] < 100 / (10 * FOR_READS - 1) * (SECOND + EDGE)
+
+
+def test_a_burst_leaves_at_once_as_far_as_the_limit_reaches() -> None:
+    steered = Pacer([Budget("REQUESTS", 10, 10 * SECOND, sliding=True)])
+    for _ in range(8):
+        assert steered.wait(1, T0) == 0
+        steered.send(1, T0)
+    assert steered.wait(1, T0 + SECOND) == 9 * SECOND + EDGE
+    assert steered.wait(1, T0 + SECOND, urgent=True) == 0
 
 
 @dataclass

@@ -188,7 +188,7 @@ def test_no_key_is_ever_sent_and_no_cache_asked(key: Key) -> None:
 
 
 def test_an_address_may_ask_ten_times_a_second_and_no_header_counts() -> None:
-    assert COINBASE.budgets().read(b"{}") == [Budget("PUBLIC-REQUESTS", 10, SECOND)]
+    assert COINBASE.budgets() == (Budget("PUBLIC-REQUESTS", 10, SECOND, sliding=True),)
     assert COINBASE.used({"X-RateLimit-Remaining": "3"}) == {}
 
 

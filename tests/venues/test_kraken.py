@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from kit.clock import SECOND
 from kit.errors import UnknownName, UsageError
 from kit.market.book import BookRule
 from kit.market.candles import INTERVALS
-from kit.venues.base import Auth, Call, Effect, Key, MarketCodec
+from kit.venues.base import Auth, Budget, Call, Effect, Key, MarketCodec
 from kit.venues.kraken import KRAKEN
 
 codec: MarketCodec = KRAKEN  # a static check: it says all that a market codec must say
@@ -18,7 +19,6 @@ CALLS: list[tuple[Call[Any], str]] = [
     (KRAKEN.instruments(), "AssetPairs"),
     (KRAKEN.instruments(["BTC/USD"]), "AssetPairs?pair=XBTUSD"),
     (KRAKEN.instruments(["BTC/USD", "ETH/BTC"]), "AssetPairs?pair=XBTUSD%2CETHXBT"),
-    (KRAKEN.budgets(), "Time"),
     (KRAKEN.time(), "Time"),
     (KRAKEN.candles("BTC/USD", "1m", None, None, 500), "OHLC?pair=XBTUSD&interval=1"),
     (KRAKEN.candles("DOGE/EUR", "4h", 1_700_000_000_000_000, 5, 9), "OHLC?pair=XDGEUR&interval=240&since=1699999999"),
@@ -36,6 +36,10 @@ CALLS: list[tuple[Call[Any], str]] = [
     (KRAKEN.book("ETH/USD", 5_000), "Depth?pair=ETHUSD&count=500"),
     (KRAKEN.quote("ETH/USD"), "Ticker?pair=ETHUSD"),
 ]
+
+
+def test_an_address_may_ask_once_a_second_on_the_whole() -> None:
+    assert KRAKEN.budgets() == (Budget("REQUESTS-10S", 10, 10 * SECOND, sliding=True),)
 
 
 @pytest.mark.parametrize(("call", "asked"), CALLS)

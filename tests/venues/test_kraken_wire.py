@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kit.errors import BadAnswer
 from kit.model import BookSnapshot, Instrument, Quote, Side, Trade
 from kit.venues.kraken import KRAKEN
-from kit.venues.kraken_wire import BUDGETS, digits
+from kit.venues.kraken_wire import digits
 
 
 def body(result: Any, error: tuple[str, ...] = ()) -> bytes:
@@ -81,7 +81,6 @@ def test_a_pair_with_rules_that_are_none_is_a_bad_answer(change: dict[str, Any])
 def test_the_clock_is_told_in_whole_seconds() -> None:
     answer = body({"unixtime": 1762820224, "rfc1123": "Tue, 11 Nov 25 00:17:04 +0000"})
     assert KRAKEN.time().read(answer) == 1762820224_000_000
-    assert KRAKEN.budgets().read(answer) == list(BUDGETS)
 
 
 # ---- candles
@@ -223,7 +222,6 @@ def test_ticker_is_a_quote_without_a_time() -> None:
 READERS: list[Callable[[bytes], Any]] = [
     KRAKEN.instruments().read,
     KRAKEN.time().read,
-    KRAKEN.budgets().read,
     KRAKEN.candles("BTC/USD", "1m", None, None, 9).read,
     KRAKEN.trades("BTC/USD").read,
     KRAKEN.trades_between("BTC/USD", 0, 9).read,
