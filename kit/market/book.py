@@ -70,14 +70,14 @@ class Book:
         self.checksums_ok = 0
         self.checksums_failed = 0
         self._counts = rule is BookRule.IDS
-        self._bids = Ladder(Side.BUY, depth)
-        self._asks = Ladder(Side.SELL, depth)
+        self._depth = depth
+        self._bids, self._asks = Ladder(Side.BUY, depth), Ladder(Side.SELL, depth)
         self._held: deque[BookDelta] = deque(maxlen=HELD_DELTAS)
 
     # -- writing
 
     def load(self, snapshot: BookSnapshot) -> None:
-        """Start anew from ``snapshot`` and replay the deltas kept so far.
+        """Start anew from ``snapshot`` and replay the deltas kept so far; readers see the result or what was before.
 
         Raises SequenceGap when the snapshot is older than the first kept delta (take another one, the deltas stay),
         and when it or a kept delta does not stand the venue's test (the book is unsynced then).
@@ -88,26 +88,22 @@ class Book:
                 f"{self.symbol}: the book snapshot ends at update {snapshot.last_id} and the stream begins at "
                 f"{held[0].first_id}; the book stays unsynced until a newer snapshot comes"
             )
-        self._held.clear()
-        self.revision += 1
+        shadow, rest = Book(self.symbol, self.rule, self._depth), iter(held)
         try:
-            self._bids.load(snapshot.bids)
-            self._asks.load(snapshot.asks)
-            self.last_id, self.time, self.synced = snapshot.last_id, snapshot.time or self.time, True
-            self.epoch += 1
-            self._prove(snapshot)
-            self._replay(held)
-        finally:
-            self.revision += 1
+            shadow._begin(snapshot)
+            for delta in rest:
+                shadow.apply(delta)
+        except SequenceGap:
+            shadow._held.extend(rest)
+            self._become(shadow)
+            raise
+        self._become(shadow)
 
-    def _replay(self, held: list[BookDelta]) -> None:
-        for position, delta in enumerate(held):
-            try:
-                if delta.last_id > self.last_id:
-                    self._take(delta)
-            except SequenceGap:
-                self._held.extend(held[position + 1 :])
-                raise
+    def _begin(self, snapshot: BookSnapshot) -> None:
+        self._bids.load(snapshot.bids)
+        self._asks.load(snapshot.asks)
+        self.last_id, self.time, self.synced = snapshot.last_id, snapshot.time, True
+        self._prove(snapshot)
 
     def apply(self, delta: BookDelta) -> bool:
         """Apply one delta; False when it was old, kept for a snapshot to come, or left over.
@@ -116,27 +112,24 @@ class Book:
         crossed, or when the checksum does not match. With the rule IDS it is kept then for the next snapshot.
         """
         if not self.synced:
-            if self._counts:
-                self._held.append(delta)
+            self._keep(delta)
             return False
-        if self._counts and delta.last_id <= self.last_id:
-            return False
+        if self._counts:
+            if delta.last_id <= self.last_id:
+                return False
+            if delta.first_id > self.last_id + 1:
+                self._refuse(delta, f"updates {self.last_id + 1} to {delta.first_id - 1} of the book never came")
         self.revision += 1
         try:
-            self._take(delta)
+            if delta.bids:
+                self._bids.apply(delta.bids)
+            if delta.asks:
+                self._asks.apply(delta.asks)
+            self.last_id, self.time = delta.last_id, delta.time
+            self._prove(delta)
         finally:
             self.revision += 1
         return True
-
-    def _take(self, delta: BookDelta) -> None:
-        if self._counts and delta.first_id > self.last_id + 1:
-            self._refuse(delta, f"updates {self.last_id + 1} to {delta.first_id - 1} of the book never came")
-        if delta.bids:
-            self._bids.apply(delta.bids)
-        if delta.asks:
-            self._asks.apply(delta.asks)
-        self.last_id, self.time = delta.last_id, delta.time
-        self._prove(delta)
 
     def _prove(self, change: BookDelta | BookSnapshot) -> None:
         """The book after ``change`` is not crossed, and is what its checksum says."""
@@ -153,9 +146,13 @@ class Book:
 
     def _refuse(self, change: BookDelta | BookSnapshot, reason: str) -> NoReturn:
         self.desync()
-        if self._counts and isinstance(change, BookDelta):
-            self._held.append(change)
+        if isinstance(change, BookDelta):
+            self._keep(change)
         raise SequenceGap(f"{self.symbol}: {reason}; it is not shown until a new snapshot is in")
+
+    def _keep(self, delta: BookDelta) -> None:
+        if self._counts:
+            self._held.append(delta)
 
     def desync(self) -> None:
         """Say that messages may be missing: nothing is shown until the next snapshot. Kept deltas are dropped."""
@@ -172,8 +169,14 @@ class Book:
                 f"{self.symbol}: the book stands at update {self.last_id} and the one to replace it at "
                 f"{shadow.last_id}; nothing was changed. Bring both to the same update first"
             )
+        self._become(shadow)
+
+    def _become(self, shadow: Book) -> None:
         self.revision += 1
-        self._bids, self._asks = shadow._bids, shadow._asks
+        self._bids, self._asks, self._held = shadow._bids, shadow._asks, shadow._held
+        self.last_id, self.time, self.synced = shadow.last_id, shadow.time or self.time, shadow.synced
+        self.checksums_ok += shadow.checksums_ok
+        self.checksums_failed += shadow.checksums_failed
         self.epoch += 1
         self.revision += 1
 

@@ -1,19 +1,14 @@
-"""The order book: Binance's sequence rule, against a naive model and against a recording of the real venue."""
+"""The order book: each venue's rule by example. Any mix of updates and faults is in test_book_machine."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable
-from pathlib import Path
+from zlib import crc32
 
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kit.errors import BookUnsynced, SequenceGap
-from kit.market.book import Book
-from kit.model import BookDelta, BookSnapshot, Levels
+from kit.market.book import Book, BookRule, checksum
+from kit.model import BookDelta, BookSnapshot, Levels, Written
 
 
 def delta(first: int, last: int, bids: Levels | None = None, asks: Levels | None = None) -> BookDelta:
@@ -139,103 +134,96 @@ def test_the_revision_is_even_between_writes_and_changes_with_each() -> None:
     assert book.revision == before + 2
 
 
-class BookAgainstModel(RuleBasedStateMachine):
-    """A venue as two dicts and a counter; a book that sees its deltas, late, twice, or not at all."""
-
-    prices = st.integers(1, 30)
-
-    @initialize()
-    def open(self) -> None:
-        self.venue: dict[str, dict[float, float]] = {"bids": {}, "asks": {}}
-        self.id = 0
-        self.old: list[BookDelta] = []
-        self.book = Book("X")
-
-    def change(self, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> BookDelta:
-        """Bids stay below 100 and asks above: the venue is never crossed."""
-        sides = {"bids": [(float(p), float(q)) for p, q in bids], "asks": [(100.0 + p, float(q)) for p, q in asks]}
-        for side, levels in sides.items():
-            self.venue[side] |= dict(levels)
-            self.venue[side] = {price: qty for price, qty in self.venue[side].items() if qty}
-        first, self.id = self.id + 1, self.id + 1 + len(bids)
-        made = BookDelta("X", first, self.id, sides["bids"], sides["asks"], 0)
-        self.old.append(made)
-        return made
-
-    levels = st.lists(st.tuples(prices, st.integers(0, 3)), max_size=6, unique_by=lambda level: level[0])
-
-    @rule(bids=levels, asks=levels)
-    def deliver(self, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> None:
-        synced, behind = self.book.synced, self.book.last_id < self.id
-        change = self.change(bids, asks)
-        if synced and behind:
-            with pytest.raises(SequenceGap):
-                self.book.apply(change)
-        else:
-            assert self.book.apply(change) is synced
-
-    @rule(bids=levels, asks=levels)
-    def lose(self, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> None:
-        self.change(bids, asks)
-
-    @precondition(lambda self: self.old)
-    @rule(back=st.integers(1, 5))
-    def repeat(self, back: int) -> None:
-        late = self.old[-min(back, len(self.old))]
-        if self.book.synced and late.last_id <= self.book.last_id:
-            assert self.book.apply(late) is False
-
-    @rule()
-    def load(self) -> None:
-        sides = {side: list(levels.items()) for side, levels in self.venue.items()}
-        self.book.load(BookSnapshot("X", self.id, sides["bids"], sides["asks"]))
-
-    @invariant()
-    def equals_the_venue_when_in_step(self) -> None:
-        if self.book.synced and self.book.last_id == self.id:
-            assert self.book.bids(99) == sorted(self.venue["bids"].items(), reverse=True)
-            assert self.book.asks(99) == sorted(self.venue["asks"].items())
+# -- Kraken's rule: a checksum, and a book cut to the depth subscribed to
 
 
-TestBookAgainstModel = BookAgainstModel.TestCase
+def written(*levels: tuple[str, str]) -> Levels:
+    return [Written.read(price, qty) for price, qty in levels]
 
 
-def test_the_real_venues_book_agrees_with_its_own_quotes(recording: Callable[[str], Path]) -> None:
-    """Five minutes of BTCUSDT: after each diff the top equals the newest bookTicker whose update the book has."""
-    book, applied, compared = Book("BTCUSDT"), 0, 0
-    tickers: list[dict[str, str]] = []
-    with gzip.open(recording("binance_spot_btcusdt_20240808.gz"), "rt") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            message = json.loads(line.split(" ", 1)[1])
-            data = message.get("data", message)
-            if "lastUpdateId" in data:
-                book.load(BookSnapshot("BTCUSDT", data["lastUpdateId"], floats(data["bids"]), floats(data["asks"])))
-            elif data.get("e") == "depthUpdate":
-                applied += book.apply(
-                    BookDelta("BTCUSDT", data["U"], data["u"], floats(data["b"]), floats(data["a"]), data["E"] * 1000)
-                )
-                compared += agrees(book, tickers)
-            elif "A" in data:
-                tickers.append(data)
-    assert applied > 3_000
-    assert compared > 3_000
-    assert book.epoch == 1
+BIDS = written(("0.5666", "4831.75496356"), ("0.5665", "0.00080000"), ("0.5664", "0.10"))
+ASKS = written(("0.5668", "4410.79769741"), ("0.5669", "4655.40412487"), ("0.5670", "12.00"))
 
 
-def agrees(book: Book, tickers: list[dict[str, str]]) -> bool:
-    """Compare the top with the newest ticker that the book has reached; False when there is none."""
-    if not book.synced:
-        return False
-    reached = next((ticker for ticker in reversed(tickers) if int(ticker["u"]) <= book.last_id), None)
-    if reached is None:
-        return False
-    quote = book.best()
-    told = (float(reached["b"]), float(reached["B"]), float(reached["a"]), float(reached["A"]))
-    assert (quote.bid, quote.bid_qty, quote.ask, quote.ask_qty) == told
-    return True
+def checked(depth: int = 10) -> Book:
+    book = Book("X", BookRule.CHECKSUM, depth)
+    book.load(BookSnapshot("X", 0, BIDS, ASKS, 5, checksum(BIDS, ASKS)))
+    return book
 
 
-def floats(levels: list[list[str]]) -> Levels:
-    return [(float(price), float(qty)) for price, qty in levels]
+def test_a_checksum_is_over_asks_then_bids_without_points_and_leading_zeros() -> None:
+    digits = [b"5668441079769741", b"5669465540412487", b"56701200", b"5666483175496356", b"566580000", b"566410"]
+    assert checksum(BIDS, ASKS) == crc32(b"".join(digits))
+
+
+def test_a_matching_checksum_is_counted_for_the_snapshot_too() -> None:
+    book = checked()
+    bid = written(("0.5666", "1.5"))
+    assert book.apply(BookDelta("X", 0, 0, bid, [], 7, checksum([*bid, *BIDS[1:]], ASKS)))
+    assert (book.checksums_ok, book.checksums_failed, book.time) == (2, 0, 7)
+    assert book.bids(1)[0] is bid[0]
+
+
+def test_a_checksum_that_does_not_match_hides_the_book() -> None:
+    book = checked()
+    with pytest.raises(SequenceGap, match="checksum is not the venue's"):
+        book.apply(BookDelta("X", 0, 0, written(("0.5666", "1.5")), [], 7, checksum(BIDS, ASKS)))
+    assert (book.checksums_ok, book.checksums_failed) == (1, 1)
+    with pytest.raises(BookUnsynced):
+        book.best()
+
+
+def test_a_snapshot_whose_checksum_does_not_match_is_not_shown() -> None:
+    book = Book("X", BookRule.CHECKSUM, 10)
+    with pytest.raises(SequenceGap, match="checksum"):
+        book.load(BookSnapshot("X", 0, BIDS, ASKS, 5, 1))
+    assert not book.synced
+
+
+def test_a_zero_kept_or_dropped_by_the_venue_matters_to_the_checksum() -> None:
+    book = checked()
+    bid = written(("0.5666", "1.50"))
+    with pytest.raises(SequenceGap):
+        book.apply(BookDelta("X", 0, 0, bid, [], 7, checksum([*written(("0.5666", "1.5")), *BIDS[1:]], ASKS)))
+
+
+def test_a_snapshot_that_is_crossed_is_not_shown() -> None:
+    book = Book("X")
+    with pytest.raises(SequenceGap, match="crossed"):
+        book.load(snapshot(10, [(11.0, 1.0)], [(11.0, 1.0)]))
+    assert not book.synced
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_book_that_is_not_cut_fails_when_a_level_it_should_have_forgotten_comes_into_view(cut: bool) -> None:
+    """The venue streams ten levels a side. It does not say that 11.0 went while a better one kept it out of view."""
+    bids, asks = written(*((f"{price}.0", "1.0") for price in range(20, 10, -1))), written(("22.0", "1.0"))
+    better, worse = written(("21.0", "1.0")), written(("10.5", "1.0"))
+    book = Book("X", BookRule.CHECKSUM, 10 if cut else None)
+    book.load(BookSnapshot("X", 0, bids, asks, 5, checksum(bids, asks)))
+    book.apply(BookDelta("X", 0, 0, better, [], 6, checksum([*better, *bids[:-1]], asks)))
+    gone = BookDelta("X", 0, 0, [*written(("21.0", "0.0")), *worse], [], 7, checksum([*bids[:-1], *worse], asks))
+    if cut:
+        assert book.apply(gone)
+    else:
+        with pytest.raises(SequenceGap, match="checksum"):
+            book.apply(gone)
+
+
+@pytest.mark.parametrize("book_rule", [BookRule.CHECKSUM, BookRule.CONNECTION])
+def test_what_an_older_subscription_left_over_is_ignored(book_rule: BookRule) -> None:
+    book = Book("X", book_rule, 10)
+    for _ in range(2):
+        assert book.apply(BookDelta("X", 0, 0, written(("0.5667", "9.0")), [], 1)) is False
+        book.load(BookSnapshot("X", 0, BIDS, ASKS, 5))
+        assert book.bids(9) == BIDS
+        book.desync()
+
+
+def test_a_book_whose_connection_is_counted_takes_every_update_and_ignores_unknown_removals() -> None:
+    book = Book("X", BookRule.CONNECTION)
+    book.load(BookSnapshot("X", 0, BIDS, ASKS, 5))
+    assert book.apply(BookDelta("X", 0, 0, [(0.1, 0.0)], [(0.5668, 0.0)], 6))
+    assert book.apply(BookDelta("X", 0, 0, [(0.5666, 2.0)], [], 6))
+    assert book.bids(1) == [(0.5666, 2.0)]
+    assert book.asks(1)[0] is ASKS[1]
