@@ -50,6 +50,7 @@ from kit.venues.base import (
     Subscription,
     UserEvent,
 )
+from kit.venues.wire import reading
 
 T = TypeVar("T")
 
@@ -286,12 +287,12 @@ def _ask(
     endpoint: str, read: Callable[[bytes], T], params: Params = (), *, auth: Auth = Auth.NONE, weight: int = 1
 ) -> Call[T]:
     """A question: it changes nothing, and a malformed answer is a BadAnswer."""
-    return Call("GET", _path(endpoint), wire.reading(read, endpoint), params, auth, Effect.READ, weight)
+    return Call("GET", _path(endpoint), reading(read, f"Binance's {endpoint}"), params, auth, Effect.READ, weight)
 
 
 def _write(method: str, endpoint: str, read: Callable[[bytes], T], params: Params, *, orders: int = 0) -> Call[T]:
     """A request that may take effect: an answer that can't be read leaves its outcome unknown."""
-    checked = wire.reading(read, f"{method} {endpoint} answer")
+    checked = reading(read, f"Binance's {method} {endpoint} answer")
 
     def careful(body: bytes) -> T:
         try:

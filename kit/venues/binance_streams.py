@@ -16,8 +16,8 @@ from kit.errors import UnknownName
 from kit.market.candles import INTERVALS
 from kit.model import BookDelta, Candle, Channel, Quote, Side, Trade, Written
 from kit.venues.base import Ack, Event, Goodbye, Subscription
-from kit.venues.binance_wire import Level, Stamp, bad_answer
-from kit.venues.wire import MALFORMED, Amount, Id, decoder, excerpt
+from kit.venues.binance_wire import Level, Stamp
+from kit.venues.wire import MALFORMED, Amount, Id, bad_answer, decoder, excerpt
 
 T = TypeVar("T")
 _BUY, _SELL = Side.BUY, Side.SELL
@@ -211,7 +211,7 @@ def decode(frame: bytes | str) -> Sequence[Event]:
         read, event = known
         return (event(read(frame).data),)
     except MALFORMED as error:
-        raise bad_answer("stream frame", frame, error) from None
+        raise bad_answer("Binance's stream frame", frame, error) from None
 
 
 def _look(frame: bytes) -> Sequence[Event]:
@@ -245,7 +245,7 @@ def _written(delta: BookDelta, frame: bytes | str) -> BookDelta:
     try:
         whole = _texts(frame)
     except MALFORMED as error:
-        raise bad_answer("stream frame", frame, error) from None
+        raise bad_answer("Binance's stream frame", frame, error) from None
     told = whole.data or whole
     bids, asks = ([Written.read(price, qty) for price, qty in levels] for levels in (told.bids, told.asks))
     return msgspec.structs.replace(delta, bids=bids, asks=asks)

@@ -15,8 +15,8 @@ from kit.model import Balance, Fill, Report, ReportKind, Side
 from kit.venues.base import Ack, Goodbye, Holdings, Key, Transfer, UserEvent
 from kit.venues.binance_orders import ending, reason
 from kit.venues.binance_signing import sign_sorted
-from kit.venues.binance_wire import Stamp, bad_answer
-from kit.venues.wire import MALFORMED, decoder, excerpt, money
+from kit.venues.binance_wire import Stamp
+from kit.venues.wire import MALFORMED, bad_answer, decoder, excerpt, money
 
 Symbols = Mapping[str, str]
 NO_SYMBOLS: Symbols = MappingProxyType({})
@@ -115,7 +115,7 @@ def decode(text: str | bytes, symbols: Symbols) -> list[UserEvent]:
     try:
         return _decode(text, symbols)
     except MALFORMED as error:
-        raise bad_answer("account stream frame", text, error) from None
+        raise bad_answer("Binance's account stream frame", text, error) from None
 
 
 def _decode(text: str | bytes, symbols: Symbols) -> list[UserEvent]:

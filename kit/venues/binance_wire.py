@@ -6,46 +6,23 @@ Numbers arrive as text. Every reader here raises ``ValueError`` or a sibling on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from operator import attrgetter
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kit.errors import BadAnswer
 from kit.market.candles import FLOATS
 from kit.model import BookSnapshot, Instrument, Quote, Side, Trade
 from kit.venues.base import Budget, Columns
-from kit.venues.wire import MALFORMED, Amount, Id, decoder, excerpt, money
-
-T = TypeVar("T")
+from kit.venues.wire import Amount, Id, decoder, excerpt, money
 
 Stamp = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A venue time in milliseconds."""
 Level = tuple[Amount, Amount]
-
-
-def reading(read: Callable[[bytes], T], what: str) -> Callable[[bytes], T]:
-    """``read``, raising BadAnswer where it finds the body malformed."""
-
-    def checked(body: bytes) -> T:
-        try:
-            return read(body)
-        except MALFORMED as error:
-            raise bad_answer(what, body, error) from None
-
-    return checked
-
-
-def bad_answer(what: str, body: bytes | str, error: BaseException) -> BadAnswer:
-    """The error for an answer that is not ``what`` it should be."""
-    return BadAnswer(
-        f"Binance's {what} can't be read ({excerpt(str(error))}); it began {excerpt(body)!r}. "
-        "Nothing was made of it; if it stays so, check that the host is the venue's and no proxy answers in its place"
-    )
 
 
 # ---- exchangeInfo
