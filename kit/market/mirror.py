@@ -34,7 +34,7 @@ GAPS = 1_000
 SLOW = 6
 """Trades and bars may be silent so many times as long as quotes and book: no order is priced by them."""
 FIRST = 2 * SECOND
-"""µs after which a channel that is complete but has brought nothing yet is probed."""
+"""µs between two probes of a channel that has brought nothing yet."""
 EVERYTHING = frozenset(Need)
 
 MarketEvent = Candle | Trade | Quote | BookDelta | BookSnapshot
@@ -170,6 +170,7 @@ class Mirror:
         for strand in self._fed_by(channel):
             if strand.feed.state is not FeedState.CLOSED:
                 strand.up(connection, now)
+        self._probed = dict.fromkeys(self._probed, 0)
         self._changed()
 
     def down(self, channel: Channel, reason: str, now: int) -> None:
@@ -327,7 +328,7 @@ class Mirror:
 
 
 def _doubtful(strand: Strand, now: int, asked: int, patience: int) -> bool:
-    """True when REST, asked ``asked`` µs ago, should be asked whether a strand is quiet: sooner before it is LIVE."""
-    if strand.feed.state is not FeedState.LIVE:
-        patience = FIRST
-    return strand.connected and min(now - strand.feed.proven, asked) >= patience
+    """True when REST, asked ``asked`` µs ago, should be asked whether a strand is quiet: at once before it is LIVE."""
+    if strand.feed.state is FeedState.LIVE:
+        return min(now - strand.feed.proven, asked) >= patience
+    return strand.connected and strand.complete and not strand.feed.framed and asked >= FIRST

@@ -106,7 +106,9 @@ class Streams:
         self.supervisor.subscribe(subscriptions, listener, self._clock.now())
         if not self._beating:
             self._beating = True
-            self._loop.later(0.0, self._beat)
+            self._beat()
+        else:
+            self._step()
 
     def _unsubscribe(self, subscriptions: tuple[Subscription, ...], listener: Listener) -> None:
         self.supervisor.unsubscribe(subscriptions, listener)

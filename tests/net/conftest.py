@@ -217,6 +217,10 @@ class TinyVenue:
             return self.trades[-limit:]
         if name == "historicalTrades":
             return [trade for trade in self.trades if trade["id"] >= int(params["fromId"])][:limit]
+        if name == "aggTrades":
+            last = self.trades[-1]
+            return [{"a": 1, "p": last["price"], "q": last["qty"], "f": last["id"], "l": last["id"], "T": last["time"],
+                     "m": False, "M": True}]  # fmt: skip
         if name == "depth":
             sides = {"bids": list(self.sides["b"].items()), "asks": list(self.sides["a"].items())}
             return {"lastUpdateId": self.update, **sides}

@@ -22,7 +22,8 @@ from kit.model import Instrument, Quote, Trade
 from kit.net.live import Live
 from kit.net.loop import Loop
 from kit.net.rest import Rest
-from kit.net.stream import Backoff, Streams
+from kit.net.stream import Streams
+from kit.net.supervisor import Backoff
 from kit.venues.binance import BINANCE
 
 Eventually = Callable[[Callable[[], object]], None]
@@ -39,7 +40,7 @@ def opened(tiny: Tiny, loop: Loop) -> Iterator[Open]:
     clock, made = WallClock(), []
     rest = Rest(BINANCE, tiny.hosts, clock=clock)
     streams = Streams(BINANCE, tiny.hosts, loop=loop, clock=clock, seed=1)
-    streams._backoff = Backoff(1, first=0.02)
+    streams.supervisor.backoff = Backoff(1, first=0.02)
 
     def open_live(**options: Any) -> Live:
         told: dict[str, Any] = {"instrument": BTC, "interval": "1m", "environment": "SANDBOX"} | options

@@ -16,7 +16,8 @@ from kit.errors import BookUnsynced
 from kit.market.feed import FeedState
 from kit.net.live import Live
 from kit.net.loop import Loop
-from kit.net.stream import Backoff, Streams
+from kit.net.stream import Streams
+from kit.net.supervisor import Backoff
 from kit.sandbox import launcher
 from kit.sandbox.launcher import Handle
 from kit.venue import Venue
@@ -49,7 +50,7 @@ def venue(sandbox: Handle) -> Iterator[Venue]:
 def opened(venue: Venue, loop: Loop) -> Iterator[Open]:
     """Opens live bars of a second, with short pauses."""
     streams = Streams(BINANCE, venue.hosts, loop=loop, clock=WallClock(), seed=3, mute_after=2.0)
-    streams._backoff = Backoff(3, first=0.05)
+    streams.supervisor.backoff = Backoff(3, first=0.05)
     made: list[Live] = []
 
     def open_live(symbol: str = "BTC/USDT", **options: Any) -> Live:
@@ -158,7 +159,7 @@ def test_two_instruments_share_a_connection_and_come_back_together(
     opened: Open, venue: Venue, sandbox: Handle, eventually: Eventually
 ) -> None:
     lives = [opened(), opened("ETH/USDT")]
-    assert lives[0]._streams.connections == 1
+    assert lives[0].streams.connections == 1
     sandbox.fault("drop")
     eventually(lambda: all(live.gaps for live in lives))
     for live in lives:
