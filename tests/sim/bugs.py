@@ -69,14 +69,15 @@ def quantities_are_added_up(patch: Patch) -> None:
 
 @bug
 def a_gap_in_the_book_is_accepted(patch: Patch) -> None:
-    def made(take: Callable[..., None]) -> Callable[..., None]:
-        def gullible(self: Book, delta: BookDelta) -> None:
-            self.last_id = max(self.last_id, delta.first_id - 1)
-            take(self, delta)
+    def made(apply: Callable[..., bool]) -> Callable[..., bool]:
+        def gullible(self: Book, delta: BookDelta) -> bool:
+            if self.synced:
+                self.last_id = max(self.last_id, delta.first_id - 1)
+            return apply(self, delta)
 
         return gullible
 
-    wrap(patch, Book, "_take", made)
+    wrap(patch, Book, "apply", made)
 
 
 @bug
@@ -109,19 +110,20 @@ def the_book_is_pruned_in_the_order_of_the_prices_text(patch: Patch) -> None:
 
 @bug
 def a_level_removed_in_one_book_leaves_the_others_too(patch: Patch) -> None:
-    books: dict[str, Book] = {}
+    strands: list[BookStrand] = []
 
-    def made(take: Callable[..., None]) -> Callable[..., None]:
-        def shared(self: Book, delta: BookDelta) -> None:
-            books[self.symbol] = self
-            take(self, delta)
-            for book in books.values():
-                book._bids.apply([level for level in delta.bids if not level[1]])
-                book._asks.apply([level for level in delta.asks if not level[1]])
+    def made(change: Callable[..., None]) -> Callable[..., None]:
+        def shared(self: BookStrand, event: BookDelta, now: int) -> None:
+            if self not in strands:
+                strands.append(self)
+            change(self, event, now)
+            for strand in strands:
+                strand.book._bids.apply([level for level in event.bids if not level[1]])
+                strand.book._asks.apply([level for level in event.asks if not level[1]])
 
         return shared
 
-    wrap(patch, Book, "_take", made)
+    wrap(patch, BookStrand, "_change", made)
 
 
 @bug
@@ -135,16 +137,17 @@ def the_book_is_live_before_its_snapshot(patch: Patch) -> None:
 
 
 @bug
-def an_empty_side_of_a_delta_clears_it(patch: Patch) -> None:
-    def made(take: Callable[..., None]) -> Callable[..., None]:
-        def cleared(self: Book, delta: BookDelta) -> None:
-            take(self, delta)
-            if not delta.asks:
+def a_side_that_a_delta_leaves_out_is_cut(patch: Patch) -> None:
+    def made(apply: Callable[..., bool]) -> Callable[..., bool]:
+        def cut(self: Book, delta: BookDelta) -> bool:
+            taken = apply(self, delta)
+            if taken and not delta.asks:
                 self._asks.load(self._asks.top(5))
+            return taken
 
-        return cleared
+        return cut
 
-    wrap(patch, Book, "_take", made)
+    wrap(patch, Book, "apply", made)
 
 
 # -- trades, quotes and candles
@@ -316,7 +319,7 @@ def acknowledgements_make_a_feed_younger(patch: Patch) -> None:
 
 @bug
 def a_probe_that_differs_is_counted_as_proof(patch: Patch) -> None:
-    def touched(self: QuoteStrand, touch: Quote, at: int, now: int, *, exactly: bool) -> None:
+    def touched(self: QuoteStrand, same: bool, at: int, now: int, *, exactly: bool) -> None:
         self.vouch(at, now, exactly=exactly)
 
     patch.setattr(QuoteStrand, "touched", touched)

@@ -6,12 +6,15 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from kit.clock import SECOND
 from kit.venues.base import Streaming
 
 FIRST, MOST = 0.25, 15.0
 """Seconds: the shortest pause after data, and what pauses grow to at least; each is half of the longest drawn."""
-NO_DATA = ("ack", "goodbye")
+NO_DATA = ("ack", "refusal", "goodbye")
+STREAMS = {"trade": "@trade", "quote": "@bookTicker", "book": "@depth@100ms", "candle": "@kline_"}
 
 
 class Manners:
@@ -22,6 +25,9 @@ class Manners:
         self._messages, self._messages_within = rules.messages[0], round(rules.messages[1] * SECOND)
         self._opens: deque[int] = deque(maxlen=self._attempts)
         self._sends: dict[int, deque[int]] = {}
+        self._asked: dict[tuple[int, int], list[str]] = {}
+        """(link, message) -> the streams that it asked for."""
+        self._refused: dict[int, set[str]] = {}
         self._alive: set[int] = set()
         self._leaving: set[int] = set()
         self._fruitless = 0
@@ -36,18 +42,22 @@ class Manners:
                 case "Open":
                     self._open(at, rest[0])
                 case "Send":
-                    self._send(at, rest[0])
+                    self._send(at, *rest)
                 case "Hangup":
                     self._end(at, rest[0])
                 case "ended":
                     self._floor = max(self._floor, at + round(rest[2] * SECOND))
                     self._end(at, rest[0])
                 case "frame":
-                    self._frame(rest[0], rest[1])
+                    self._frame(*rest)
+                case "up":
+                    self._up(*rest)
 
-    def _frame(self, link: int, told: str) -> None:
+    def _frame(self, link: int, told: str, number: int) -> None:
         if told == "goodbye":
             self._leaving.add(link)
+        elif told == "refusal":
+            self._refused.setdefault(link, set()).update(self._asked.get((link, number), ()))
         elif told not in NO_DATA and link in self._alive:
             self._fruitless = 0
 
@@ -67,7 +77,16 @@ class Manners:
         pause = min(FIRST * 2 ** (fruitless - 1), MOST) if fruitless else 0.0
         assert waited >= pause * SECOND, f"link {link} was opened {waited / SECOND:.2f} s after {fruitless} in vain"
 
-    def _send(self, at: int, link: int) -> None:
+    def _up(self, native: str, channel: str, link: int) -> None:
+        stream = native.lower() + STREAMS[channel]
+        refused = any(name.startswith(stream) for name in self._refused.get(link, ()))
+        assert not refused, f"{stream} on link {link} is taken for confirmed, and was refused"
+
+    def _send(self, at: int, link: int, text: str) -> None:
+        message = msgspec.json.decode(text)
+        if message["method"] == "SUBSCRIBE":
+            self._asked[link, message["id"]] = message["params"]
+            self._refused.get(link, set()).difference_update(message["params"])
         sends = self._sends.setdefault(link, deque(maxlen=self._messages))
         full = len(sends) == self._messages
         assert not full or at - sends[0] >= self._messages_within, f"too many messages on link {link} at {at}"

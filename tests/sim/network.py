@@ -185,7 +185,7 @@ class Network:
             return
         if draw() < mix.refused:
             self._agenda.note("refused", wire.number, *names)
-            self._answer(wire, {"error": {"code": 2, "msg": "Invalid request"}, "id": number})
+            self._answer(wire, {"error": {"code": 2, "msg": "Invalid request"}, "id": number}, "refusal")
             return
         for name in names:
             if message["method"] == "UNSUBSCRIBE":
@@ -199,8 +199,8 @@ class Network:
         if draw() >= mix.ack_lost:
             self._answer(wire, {"result": None, "id": number})
 
-    def _answer(self, wire: Wire, answer: dict[str, Any]) -> None:
-        self._put(wire, msgspec.json.encode(answer), ("ack", 0))
+    def _answer(self, wire: Wire, answer: dict[str, Any], kind: str = "ack") -> None:
+        self._put(wire, msgspec.json.encode(answer), (kind, answer["id"]))
 
     # -- the end of a connection
 
