@@ -177,7 +177,8 @@ class Playback:
 
     def _meet(self, native: str) -> Player:
         rules = self._taped.codec.streaming
-        self.players[native] = Player(native, rules, self._depths.get(native), self._rows)
+        symbol = self._taped.symbol(native, self.listed)
+        self.players[native] = Player(native, symbol, rules, self._depths.get(native), self._rows)
         return self.players[native]
 
     # -- questions and answers

@@ -52,8 +52,8 @@ class Prints:
 class Player:
     """One instrument of a tape: what its stream brought, counted, and what its mirror makes of it."""
 
-    def __init__(self, native: str, streaming: Streaming, depth: int | None, rows: int) -> None:
-        self.native = native
+    def __init__(self, native: str, symbol: str, streaming: Streaming, depth: int | None, rows: int) -> None:
+        self.native, self.symbol = native, symbol
         self.events = dict.fromkeys(Channel, 0)
         self.prints = Prints()
         self.latency = Latency(rows)
@@ -71,7 +71,7 @@ class Player:
     def _mirror(self, interval: str, rows: int) -> Mirror:
         rules = self._streaming
         mirror = Mirror(
-            self.native,
+            self.symbol,
             interval,
             rule=rules.book,
             depth=self._depth or rules.depth,

@@ -18,10 +18,9 @@ from kit.model import BookDelta, BookSnapshot, Candle, Instrument, Levels, Quote
 from kit.venues import binance_streams, binance_wire
 from kit.venues.base import Event, MarketCodec
 from kit.venues.binance import BINANCE
-from kit.venues.binance_wire import bad_answer
 from kit.venues.coinbase import COINBASE
 from kit.venues.kraken import KRAKEN
-from kit.venues.wire import MALFORMED, Id, decoder
+from kit.venues.wire import MALFORMED, Id, bad_answer, decoder, reading
 
 Told = BookSnapshot | list[Instrument] | None
 """What a REST answer says that a replay has a use for."""
@@ -132,7 +131,7 @@ def _binance(frame: bytes) -> Sequence[Event]:
             levels = _delta(_inner(frame))
             return (msgspec.structs.replace(events[0], bids=_written(levels.bids), asks=_written(levels.asks)),)
         except MALFORMED as error:
-            raise bad_answer("stream frame", frame, error) from None
+            raise bad_answer("Binance's stream frame", frame, error) from None
     return events
 
 
@@ -168,7 +167,7 @@ def _binance_book(native: str, body: bytes) -> BookSnapshot:
         book = binance_wire.book(body, native)
         return msgspec.structs.replace(book, bids=_written(levels.bids), asks=_written(levels.asks))
 
-    return binance_wire.reading(read, "depth")(body)
+    return reading(read, "Binance's depth")(body)
 
 
 def _binance_last_id(frame: bytes, trade: Trade) -> int:

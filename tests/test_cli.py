@@ -1,0 +1,203 @@
+"""The command ``kit``: what it prints, where, and what its exit code says."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kit.venue
+from kit import cli
+from kit.net import recorder
+from kit.net.replay import replay
+from kit.sandbox.launcher import Handle
+from kit.venue import Venue
+from kit.venues.binance import BINANCE
+
+Capture = pytest.CaptureFixture[str]
+
+LINES = [
+    {"t": "header", "version": 1, "venue": "binance", "created_ns": 1},
+    {"t": "open", "conn": 1, "ns": 1_790_000_000_000_000_000, "url": "wss://there"},
+    *(
+        {
+            "t": "recv",
+            "conn": 1,
+            "ns": 1_790_000_000_000_000_000 + 10**6 * number,
+            "text": json.dumps(
+                {"e": "trade", "s": "BTCUSDT", "t": number, "p": "1.50", "q": "2", "T": 1_790_000_000_000, "m": True}
+            ),
+        }
+        for number in range(1, 2_000)
+    ),
+]
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    path = tmp_path / "tape.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in LINES).encode()))
+    return path
+
+
+def test_help_lists_every_command_with_what_it_is_for(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    listed = capsys.readouterr().out
+    for name in ("demo", "lab", "sandbox", "record", "replay"):
+        assert f"\n  {name}" in listed
+
+
+@pytest.mark.parametrize("command", ["record", "replay"])
+def test_each_command_explains_itself(capsys: Capture, command: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: kit {command}" in capsys.readouterr().out
+
+
+# -- replay
+
+
+def test_replay_prints_one_json_object_of_the_promised_shape(capsys: Capture, tape: Path) -> None:
+    assert cli.main(["replay", str(tape), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {
+        "venue": "binance",
+        "connections": {
+            "opened": 1, "closed": 0, "frames": 1_999, "sent": 0, "answers": 0, "unreadable": 0, "sequence_gaps": 0,
+        },
+        "instruments": {
+            "BTC/USDT": {
+                "events": {"trade": 1_999, "quote": 0, "book": 0, "candle": 0},
+                "trades": {"first_id": 1, "last_id": 1_999, "gaps": 0},
+                "candles": {"open": 0, "closed": 0},
+                "book": {
+                    "epochs": 0, "resyncs": 0, "best_bid": None, "best_ask": None, "checksums_ok": 0,
+                    "checksums_failed": 0,
+                },
+                "latency_ms": {"p50": 1_000.5, "p99": 1_979.03},
+            }
+        },
+    }  # fmt: skip
+    assert printed.out.count("\n") == 1
+    assert printed.err == ""
+
+
+def test_replay_prints_a_table_for_people(capsys: Capture, tape: Path) -> None:
+    assert cli.main(["replay", str(tape)]) == 0
+    printed = capsys.readouterr().out
+    assert "binance; opened 1, frames 1,999" in printed
+    assert "BTC/USDT    1999" in printed
+
+
+def test_what_went_wrong_is_said_beside_the_object_and_is_no_failure_of_the_tape(capsys: Capture, tape: Path) -> None:
+    kept = [line for number, line in enumerate(LINES) if number != 900]
+    tape.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in kept).encode()))
+    assert cli.main(["replay", str(tape), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["instruments"]["BTC/USDT"]["trades"]["gaps"] == 1
+    assert "1 trades did not come" in printed.err
+
+
+def test_a_damaged_tape_is_played_as_far_as_it_goes_and_the_exit_code_is_1(capsys: Capture, tape: Path) -> None:
+    tape.write_bytes(tape.read_bytes()[:-40])
+    assert cli.main(["replay", str(tape), "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["instruments"]["BTC/USDT"]["events"]["trade"] > 100
+    assert "cut off" in printed.err
+
+
+def test_no_tape_is_an_error_in_words(capsys: Capture, tmp_path: Path) -> None:
+    assert cli.main(["replay", str(tmp_path / "none")]) == 1
+    assert "kit replay:" in capsys.readouterr().err
+
+
+# -- record
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch, shared_sandbox: Handle) -> list[str | None]:
+    """``connect`` gives venues on the shared sandbox; these are the names they were asked for by."""
+    asked: list[str | None] = []
+
+    def connect(name: str | None = None) -> Venue:
+        asked.append(name)
+        return Venue(BINANCE, "sandbox", shared_sandbox.hosts, key=shared_sandbox.key, sandbox=shared_sandbox)
+
+    monkeypatch.setattr(kit.venue, "connect", connect)
+    return asked
+
+
+def test_record_writes_a_tape_and_says_what_is_on_it(capsys: Capture, connected: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "tape.jsonl.gz"
+    assert cli.main(["record", "BTC/USDT", "ETH/USDT", "--interval", "1s", "--seconds", "2", "--out", str(path)]) == 0
+    assert connected == ["sandbox"]
+    printed = capsys.readouterr()
+    assert "BTC/USDT LIVE, ETH/USDT" in printed.err
+    played = replay(path)
+    assert f"frames {played.connections.frames:,}" in printed.out
+    for one in played.instruments.values():
+        said = one.summary()
+        assert all(said["events"].values())
+        assert said["book"]["epochs"] == 1
+        assert said["book"]["best_bid"] is not None
+        assert said["trades"]["gaps"] == 0
+    assert played.connections.answers > 5
+    assert played.told() == []
+
+
+def test_ctrl_c_ends_a_recording_as_well_as_time_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, connected: list[str], tmp_path: Path
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_watch", interrupt)
+    path = tmp_path / "tape.jsonl.gz"
+    assert cli.main(["record", "BTC/USDT", "--out", str(path)]) == 0
+    assert "BTC/USDT" in capsys.readouterr().out
+    assert replay(path).whole
+
+
+def test_a_mistyped_symbol_leaves_no_tape_behind(capsys: Capture, connected: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "tape.jsonl.gz"
+    assert cli.main(["record", "BTC/USTD", "--seconds", "1", "--out", str(path)]) == 1
+    assert "did you mean 'BTC/USDT'" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_tape_is_never_written_over(capsys: Capture, connected: list[str], tape: Path) -> None:
+    before = tape.read_bytes()
+    assert cli.main(["record", "BTC/USDT", "--seconds", "1", "--out", str(tape)]) == 1
+    assert "never written over" in capsys.readouterr().err
+    assert tape.read_bytes() == before
+
+
+def test_a_recording_that_ends_by_itself_is_a_failure_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, connected: list[str], tmp_path: Path
+) -> None:
+    written: list[bytes] = []
+    append: Callable[..., None] = recorder._append
+
+    def full(file: object, member: bytes) -> None:
+        if len(written) > 1:
+            raise OSError(28, "No space left on device")
+        written.append(member)
+        append(file, member)
+
+    monkeypatch.setattr(recorder, "_append", full)
+    path = tmp_path / "tape.jsonl.gz"
+    assert cli.main(["record", "BTC/USDT", "--out", str(path)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_length_that_is_none_is_refused(capsys: Capture, seconds: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["record", "BTC/USDT", "--seconds", seconds, "--out", "tape"])
+    assert ended.value.code == 2
+    assert "--seconds" in capsys.readouterr().err
