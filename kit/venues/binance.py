@@ -39,7 +39,6 @@ from kit.venues.base import (
     Call,
     Columns,
     Effect,
-    Event,
     Failure,
     Hosts,
     Key,
@@ -262,13 +261,8 @@ class Binance:
         """The text that drops streams."""
         return streams.request("UNSUBSCRIBE", subscriptions, id)
 
-    def decode(self, frame: bytes | str) -> Sequence[Event]:
-        """A frame as its event, ``symbol`` native; nothing for events the kit has no use for."""
-        return streams.decode(frame)
-
-    def decode_written(self, frame: bytes | str) -> Sequence[Event]:
-        """As ``decode``, the levels of a book as Binance wrote them."""
-        return streams.decode_written(frame)
+    decode = staticmethod(streams.decode)  # as they are: a stream calls this for every message
+    decode_written = staticmethod(streams.decode_written)
 
     def user_subscribe(self, key: Key, now: int, id: int, recv_window_ms: int = 5_000) -> str:  # noqa: A002 - the same
         """The text that opens the account's own stream on the WebSocket API; signed, so not for logs."""
