@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import inf
 from typing import ClassVar
 
 from kit.errors import BookUnsynced, SequenceGap
+from kit.market.audit import Audit, Difference
 from kit.market.book import Book, BookRule
 from kit.market.feed import FeedEvent
 from kit.market.quote_ring import QuoteRing
-from kit.market.strand import GRACE, Ask, Due, Host, Need, Strand
+from kit.market.strand import DEPTH, GRACE, Ask, Due, Gap, Host, Need, Strand
 from kit.model import BookDelta, BookSnapshot, Channel, Quote
+
+EVERYTHING = (0.0, 0.0, inf, inf)
+"""A price range without ends: the lowest and highest that is known, and half way to them from the touch between."""
 
 
 class BookStrand(Strand):
@@ -19,9 +25,19 @@ class BookStrand(Strand):
     need: ClassVar[Need] = Need.BOOK
     restored: ClassVar[bool] = False
 
-    def __init__(self, host: Host, book: Book, capacity: int, *, stale_after: float) -> None:
+    def __init__(self, host: Host, book: Book, capacity: int, *, stale_after: float, depth: int = DEPTH) -> None:
         super().__init__(host, stale_after=stale_after)
         self.book = book
+        self.audits = 0
+        """Counts the comparisons with REST that were finished."""
+        self.differences: tuple[Difference, ...] = ()
+        """What the last one found; the book has been put right."""
+        self._depth = depth
+        self._range = EVERYTHING
+        self._audit: Audit | None = None
+        self._audit_due: Due | None = None
+        self._told: BookSnapshot | None = None
+        self._audited = 0
         self.tops = QuoteRing(capacity, changes_only=True)
         self._in_stream = book.rule is not BookRule.IDS
         self._awaited: int | None = None
@@ -47,6 +63,8 @@ class BookStrand(Strand):
         book = self.book
         try:
             if isinstance(event, BookDelta):
+                if self._audit is not None:
+                    self._audit.take(event)
                 book.apply(event)
             else:
                 book.load(event)
@@ -56,6 +74,8 @@ class BookStrand(Strand):
             return
         if self._behind is not None and book.last_id >= self._behind[0]:
             self._behind = None
+        if self._told is not None:
+            self._compare(now)
         self._note_top("ws", now)
 
     @property
@@ -68,8 +88,64 @@ class BookStrand(Strand):
 
     def _note_top(self, source: str, now: int) -> None:
         top = self.top
-        if top is not None:
-            self.tops.put(top, source, now, self.book.epoch)
+        if top is None:
+            return
+        self.tops.put(top, source, now, self.book.epoch)
+        lowest, _, _, highest = self._range
+        if top.bid < lowest or top.ask > highest:
+            self.book.desync()
+            self._gap("the market has left the prices that the book was told of", now)
+
+    # -- what the book does not know, and whether it is right
+
+    def audit(self, now: int) -> None:
+        """Have the book compared with REST, unnoticed by its readers, and put right where it differs."""
+        if self._audit is None and not self._in_stream and self.book.synced:
+            self._audit, self._audit_due, self._audited = Audit(self.book), Due(now), now
+            self._host.needs()
+
+    def end_audit(self) -> None:
+        """Drop the comparison that is under way."""
+        self._audit = self._audit_due = self._told = None
+
+    def compared(self, ask: Ask, snapshot: BookSnapshot, now: int) -> None:
+        """REST's book has come, for the audit that asked for it."""
+        if self._audit is not None and ask.epoch == self.epoch:
+            self._told = snapshot
+            self._compare(now)
+
+    def _compare(self, now: int) -> None:
+        """As soon as both stand at the same update: a book that was wrong was a loss, and the other one is right."""
+        if self._audit is None or self._told is None:
+            return
+        try:
+            found = self._audit.settle(self._told)
+            if found is None:
+                return
+            self.book.adopt(self._audit.shadow)
+        except SequenceGap:  # the snapshot came too late or too early: another audit will tell
+            self.end_audit()
+            return
+        self.audits += 1
+        self.differences = tuple(found)
+        if found:
+            self._host.lost(Gap(self._audited, now, f"{len(found)} levels of the book were wrong", self.channel))
+        self._know(self._told)
+        self.end_audit()
+
+    def _know(self, snapshot: BookSnapshot) -> None:
+        """A snapshot that is full says nothing of the prices beyond its last: they stay unknown until they change."""
+        if Need.AUDIT not in self._host.rest:
+            return  # a tape: better the book it has than none
+        bids, asks = snapshot.bids, snapshot.asks
+        lowest, near_low = (bids[-1][0], (bids[0][0] + bids[-1][0]) / 2) if len(bids) >= self._depth else (0.0, 0.0)
+        highest, near_high = (asks[-1][0], (asks[0][0] + asks[-1][0]) / 2) if len(asks) >= self._depth else (inf, inf)
+        self._range = lowest, near_low, near_high, highest
+
+    def _leaves(self) -> bool:
+        """True when the market is half way out of what the book was told of."""
+        top = self.top
+        return top is not None and (top.bid < self._range[1] or top.ask > self._range[2])
 
     def _gap(self, reason: str, now: int) -> None:
         if self._in_stream:
@@ -99,6 +175,17 @@ class BookStrand(Strand):
         if self._awaited is not None and now - self._awaited > GRACE and not self.book.synced:
             self._awaited = None
             self.renew(now, "the snapshot of the book did not come")
+        if self._audit is not None and now - self._audited > 2 * GRACE:
+            self.end_audit()
+        if now - self._audited > GRACE and self._leaves():
+            self.audit(now)
+
+    def asks(self, now: int) -> Iterator[Ask]:
+        """The questions that are due, each handed out once."""
+        yield from super().asks(now)
+        if self._audit_due is not None and not self._audit_due.asked:
+            self._audit_due.asked = True
+            yield Ask(Need.AUDIT, self.channel, None, None, now, self.epoch)
 
     def _start_over(self, now: int) -> None:
         if self._in_stream:
@@ -109,6 +196,7 @@ class BookStrand(Strand):
 
     def _forget(self) -> None:
         self._behind = self._awaited = None
+        self.end_audit()
 
     def _blank(self) -> None:
         self.book.desync()  # a frozen book is not shown
@@ -122,4 +210,5 @@ class BookStrand(Strand):
                 self.due.again(now)
             return
         self.due = None
+        self._know(snapshot)
         self._note_top("rest", now)

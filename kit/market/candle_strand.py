@@ -34,7 +34,7 @@ class CandleStrand(Strand):
         self._held: deque[tuple[Candle, int]] = deque(maxlen=HELD)
         self._end: int | None = None
         self._told = 0
-        self._behind: int | None = None
+        self._behind: tuple[int, int, int] | None = None
 
     def take(self, candle: Candle, now: int) -> None:
         """A bar, or a new version of it, from the stream."""
@@ -77,13 +77,16 @@ class CandleStrand(Strand):
             return self.last_trade >= trade or self._told >= heard
         return self.told >= heard
 
-    def behind(self, lags: bool, now: int) -> None:
-        """Whether trades are known that no bar has told of yet; bars that stay behind are mute."""
-        if not lags or not self._up or self.due is not None:
+    def trailing(self, trade: int, heard: int, now: int) -> None:
+        """``trade``, received at ``heard``, is the newest print. Bars that do not tell of it for long are mute.
+
+        On a busy market some print is always newer than the newest bar: it is the same one that must stay untold.
+        """
+        if not self._up or self.due is not None or self.covers(trade, heard):
             self._behind = None
-        elif self._behind is None:
-            self._behind = now
-        elif now - self._behind > GRACE:
+        elif self._behind is None or self.covers(*self._behind[:2]):
+            self._behind = trade, heard, now
+        elif now - self._behind[2] > GRACE:
             self._behind = None
             self.renew(now, "the bars stand still while trades come")
 

@@ -24,7 +24,7 @@ from kit.market.feed import WORST, Feed, FeedState, worst
 from kit.market.folded_strand import FoldedStrand
 from kit.market.quote_ring import QuoteRing
 from kit.market.quote_strand import QuoteStrand, prices
-from kit.market.strand import Ask, Due, Gap, Host, Need, Strand
+from kit.market.strand import DEPTH, Ask, Due, Gap, Host, Need, Strand
 from kit.market.trade_ring import TradeRing
 from kit.market.trade_strand import TradeStrand
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
@@ -61,6 +61,7 @@ class Mirror:
         candle_rows: int = 10_000,
         trade_rows: int = 50_000,
         quote_rows: int = 50_000,
+        snapshot_levels: int = DEPTH,
         stale_after: float = 10.0,
         rest: frozenset[Need] = EVERYTHING,
     ) -> None:
@@ -91,14 +92,15 @@ class Mirror:
             self.candle = folded = FoldedStrand(host, symbol, interval, candle_rows, self.trade.ring, stale_after=slow)
             traded = partial(self._take_trade, folded)
         self.touch = QuoteStrand(host, quote_rows, patience=self._patience, stale_after=stale_after)
-        self.depth = BookStrand(host, Book(symbol, rule, depth), quote_rows, stale_after=stale_after)
+        book = Book(symbol, rule, depth)
+        self.depth = BookStrand(host, book, quote_rows, stale_after=stale_after, depth=snapshot_levels)
         self.strands: dict[Channel, Strand] = {
             Channel.TRADE: self.trade,
             Channel.CANDLE: self.candle,
             Channel.QUOTE: self.touch,
             Channel.BOOK: self.depth,
         }
-        self.book = self.depth.book
+        self.book = book
         self._takers: dict[type, Callable[[Any, int], None]] = {
             Trade: traded,
             Candle: self.candle.take,
@@ -226,8 +228,8 @@ class Mirror:
         quote, book, last = self.touch.quote, self.book, self.trades.last_id or 0
         if self.candle.last_trade and self.trade.complete:
             self.trade.known(self.candle.last_trade, self.candle.feed.heard, now)
-        covered = self.candle.covers(last, self.trade.feed.heard)
-        self.candle.behind(not covered and self.trade.complete, now)
+        if self.trade.complete:
+            self.candle.trailing(last, self.trade.feed.heard, now)
         if quote is None or not book.synced or self.touch.feed.state is not FeedState.LIVE:
             return
         if quote.update_id:
@@ -248,6 +250,10 @@ class Mirror:
             if any(_doubtful(strand, now, asked, self._patience * slowness) for strand in strands):
                 self._probed[need] = now
                 self._probes[need] = Due(now)
+
+    def audit(self, now: int) -> None:
+        """Have the book compared with REST, unnoticed by its readers, and put right where it differs."""
+        self.depth.audit(now)
 
     def _needs(self) -> None:
         self.restless = True
@@ -280,6 +286,8 @@ class Mirror:
         """REST did not answer: it is asked again after a pause, ``wait`` seconds at least."""
         if ask.need in self._probed:
             self._probes.pop(ask.need, None)  # the next one follows by the clock
+        elif ask.need is Need.AUDIT:
+            self.depth.end_audit()
         else:
             self.strands[ask.channel].failed(ask, now, reason, wait)
         self.version += 1
@@ -287,7 +295,9 @@ class Mirror:
     def answer(self, ask: Ask, value: Any, now: int) -> bool:
         """REST answered with what ``ask.need`` says; True when that proved the picture current."""
         before = self.touch.feed.proven
-        if ask.need not in self._probed:
+        if ask.need is Need.AUDIT:
+            self.depth.compared(ask, value, now)
+        elif ask.need not in self._probed:
             self.strands[ask.channel].answer(ask, value, now)
         elif self._probes.pop(ask.need, None) is not None:
             if ask.need is Need.TOUCH:

@@ -29,12 +29,16 @@ class QuoteRing(Tail):
         super().__init__(capacity, floats=4, ints=4, codes=1)
         self.changes_only = changes_only
         self._last: Quote | None = None
-        self._epoch = 0
+        self._epoch = self._received = 0
 
     def put(self, quote: Quote, source: str, received: int, epoch: int = 0) -> bool:
-        """Take one quote, received at ``received`` (µs); False when it is left out."""
+        """Take one quote, received at ``received`` (µs); False when it is left out.
+
+        One that was held back while newer ones came is dated as they are: rows stand in the order they were told in.
+        """
         if self.changes_only and self._repeats(quote, epoch):
             return False
+        received = max(received, self._received)
         block, whole, stop = self._state
         if stop == block.rows:
             block, whole, stop = self._go_on()
@@ -44,7 +48,7 @@ class QuoteRing(Tail):
             received, quote.time or UNTOLD, quote.update_id, epoch, SOURCE_CODE[source],
         )  # fmt: skip
         self._state = (block, whole, stop + 1)
-        self._last, self._epoch = quote, epoch
+        self._last, self._epoch, self._received = quote, epoch, received
         return True
 
     def _repeats(self, quote: Quote, epoch: int) -> bool:

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 PAGE = 1000
 """Rows to ask for at once; a full page means that there is more."""
+DEPTH = 1000
+"""Levels a side in a book snapshot: 100 of BTCUSDT cover so little that an honest book is soon wrong."""
 LAG_TRIES = 5
 """How often REST is asked again for rows the stream proves to exist, before their absence is believed."""
 GRACE = 5 * SECOND
@@ -36,6 +38,8 @@ class Need(Enum):
     TRADES = "trades"
     QUOTE = "quote"
     BOOK = "book"
+    AUDIT = "audit"
+    """The book again, to compare with the one that is shown."""
     TOUCH = "touch"
     """The top of the book again, to tell a quiet market from a mute feed."""
     LAST_TRADE = "last trade"

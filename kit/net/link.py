@@ -58,7 +58,8 @@ class Link:
     """The number of its last frame, where the venue counts them."""
     asked: set[Subscription] = field(default_factory=set)
     confirmed: set[Subscription] = field(default_factory=set)
-    refused: set[Subscription] = field(default_factory=set)
+    refused: dict[Subscription, int] = field(default_factory=dict)
+    """What the venue would not have, and when it is asked for again."""
     renewing: set[Subscription] = field(default_factory=set)
     """Asked for anew: frames of the old subscription may still come, so only the venue's word counts."""
     pending: dict[int, tuple[int, set[Subscription]]] = field(default_factory=dict)
@@ -71,12 +72,13 @@ class Link:
         """True when every one of ``wanted`` is confirmed or refused."""
         return all(sub in self.confirmed or sub in self.refused for sub in wanted)
 
-    def plan(self, codec: MarketCodec, wanted: Iterable[Subscription], ids: Iterator[int]) -> None:
+    def plan(self, codec: MarketCodec, wanted: Iterable[Subscription], ids: Iterator[int], now: int) -> None:
         """Put into the outbox what makes the venue send what is wanted and nothing else."""
         if self.outbox:
             return
+        self.forget([sub for sub, again in self.refused.items() if again <= now])
         goal = set(wanted)
-        for batch in _batches(goal - self.asked - self.refused, codec):
+        for batch in _batches(goal - self.asked, codec):
             self.asked.update(batch)
             self.whole = None
             number = next(ids)
@@ -88,8 +90,10 @@ class Link:
     def forget(self, subscriptions: Iterable[Subscription]) -> None:
         """As if these had never been asked for."""
         gone = set(subscriptions)
-        for known in (self.asked, self.confirmed, self.refused, self.renewing):
+        for known in (self.asked, self.confirmed, self.renewing):
             known.difference_update(gone)
+        for sub in gone & self.refused.keys():
+            del self.refused[sub]
         self._close_questions(gone)
 
     def _close_questions(self, spoken: set[Subscription]) -> None:

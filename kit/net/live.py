@@ -24,7 +24,7 @@ from kit.market.book import BookRule
 from kit.market.candles import Moment, labels, moment
 from kit.market.feed import FeedState, Picture
 from kit.market.mirror import Mirror
-from kit.market.strand import PAGE, Ask, Gap, Need
+from kit.market.strand import DEPTH, PAGE, Ask, Gap, Need
 from kit.model import BookSnapshot, Channel, Instrument, Quote
 from kit.net.loop import Loop
 from kit.net.recorder import Recorder
@@ -36,8 +36,6 @@ from kit.venues.base import Call, MarketCodec, MarketEvent, Subscription
 T = TypeVar("T")
 Callback = Callable[[MarketEvent, int], object]
 
-DEPTH = 1000
-"""Levels a side in a book snapshot: 100 of BTCUSDT cover so little that an honest book is soon wrong."""
 TOUCH = 5
 """Levels a side that tell whether a silent book is a quiet one."""
 
@@ -363,7 +361,7 @@ class Live:
         for ask in self._mirror.asks(now):
             if ask.need is Need.RENEWAL:
                 self.streams.renew(next(sub for sub in self.subscriptions if sub.channel is ask.channel))
-            elif ask.need is Need.BOOK and not self.streams.snapshots.take(now):
+            elif ask.need in (Need.BOOK, Need.AUDIT) and not self.streams.snapshots.take(now):
                 self._mirror.failed(ask, now, "waiting for its turn to ask for the book", wait=1.0)
             else:
                 self._loop.spawn(self._ask(ask))
@@ -389,7 +387,7 @@ class Live:
                 return codec.candles(native, self.interval, ask.start, None, PAGE)
             case Need.TRADES:
                 return codec.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
-            case Need.BOOK:
+            case Need.BOOK | Need.AUDIT:
                 return codec.book(native, DEPTH)
             case Need.QUOTE | Need.TOUCH if codec.streaming.book is BookRule.IDS:
                 return codec.book(native, TOUCH)
@@ -397,6 +395,31 @@ class Live:
                 return codec.last_trade(native)
             case _:
                 return codec.quote(native)
+
+    def audit(self, timeout: float = 15.0) -> pd.DataFrame:
+        """Compare the book with REST while it goes on being read, and put it right where they differ.
+
+        A frame of the differences: ``side price ours theirs`` (quantities; 0 is no level), empty when there are none.
+        A book that was wrong is also a gap. Raises NotYet when no comparison came about within ``timeout`` seconds,
+        UsageError at a venue whose updates carry no ids to compare by.
+        """
+        if self._codec.streaming.book is not BookRule.IDS:
+            raise UsageError(
+                f"{self._codec.name}'s books prove themselves with every update and carry no ids to compare by; "
+                "nothing was asked"
+            )
+        depth = self._mirror.depth
+        before = depth.audits
+        self._loop.post(self._begin_audit)
+        if not self._until(lambda: depth.audits > before, timeout):
+            self._not_yet("no comparison of the book came about", timeout)
+        columns = ["side", "price", "ours", "theirs"]
+        return pd.DataFrame([(str(d.side), d.price, d.ours, d.theirs) for d in depth.differences], columns=columns)
+
+    def _begin_audit(self) -> None:
+        now = self._clock.now()
+        self._mirror.audit(now)
+        self._follow(now)
 
     def retell(self) -> None:
         """Have the book told anew, for whoever has just begun to listen: a tape needs what it is built from."""

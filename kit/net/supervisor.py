@@ -33,6 +33,8 @@ PATIENCE = 5 * SECOND
 EARLY, EARLIEST = 10 * SECOND, 0.02
 """A link is replaced so many µs ahead of the venue's cut, up to this share of its lifetime: drawn, so that clients
 spread."""
+REFUSED = (15 * SECOND, 600 * SECOND)
+"""µs until what the venue refused is asked for again: at first, doubling, and at most."""
 RENEWALS, RENEWALS_WITHIN = 2, 60 * SECOND
 """A channel that was asked for anew so often within so long, and is still amiss, costs the connection."""
 
@@ -111,9 +113,10 @@ class Supervisor:
         self._attempts = Allowance(*codec.streaming.attempts)
         self._link: Link | None = None
         self._next: Link | None = None
-        self._open_at = self._next_at = 0
+        self._open_at = self._next_at = self._floor = 0
         self._numbers, self._ids = count(1), count(1)
         self._renewed: dict[Subscription, deque[int]] = {}
+        self._refusals: dict[Subscription, int] = {}
         self._hangups: list[Hangup] = []
 
     # -- who listens
@@ -244,6 +247,8 @@ class Supervisor:
     def _confirm(self, link: Link, subs: set[Subscription], now: int) -> None:
         link.confirmed |= subs
         link.renewing -= subs
+        for sub in subs & self._refusals.keys():
+            del self._refusals[sub]
         if link.whole is None and link.settled(self.routes.wanted):
             link.whole = now
         if link is self._link:
@@ -253,9 +258,11 @@ class Supervisor:
                     self._guard(partial(listener.up, sub, link.number, now))
 
     def _refuse(self, link: Link, subs: set[Subscription], words: str, now: int) -> None:
-        """Tell those it concerns. It is asked for again on the next connection, not before."""
+        """Tell those it concerns. It is asked for again after a growing pause."""
         self.last_error = f"the venue refused a subscription: {words}"
-        link.refused |= subs
+        for sub in subs:
+            vain = self._refusals[sub] = self._refusals.get(sub, -1) + 1
+            link.refused[sub] = now + min(REFUSED[0] << min(vain, 10), REFUSED[1])
         if link is self._link:
             for sub in sorted(subs, key=repr):
                 self._shut(sub, self.last_error, now)
@@ -277,14 +284,14 @@ class Supervisor:
         """Let a connection go, and see to the one after it."""
         self._hangups.append(Hangup(link.number))
         self.last_error = reason
-        wait = round(retry_after * SECOND)
+        self._floor = max(self._floor, now + round(retry_after * SECOND))
         if link is self._next:
             self._next = None
-            self._next_at = now + max(wait, round(self._next_backoff.next() * SECOND))
+            self._next_at = now + round(self._next_backoff.next() * SECOND)
             return
         after, self._link, self._next = self._next, None, None
         if after is not None and after.whole is not None and link.heard - after.whole >= OVERLAP:
-            self._take_over(after)
+            self._take_over(link, after, now)
             return
         for sub in tuple(self.routes.wanted):
             self._shut(sub, reason, now)
@@ -294,14 +301,17 @@ class Supervisor:
             self._release(after)
             return
         pause = 0 if link.leaving else round(self.backoff.next() * SECOND)
-        self._open_at = now + max(wait, pause)
+        self._open_at = now + pause
 
-    def _take_over(self, link: Link) -> None:
-        """Have ``link`` carry on where the one before it stopped."""
+    def _take_over(self, old: Link, new: Link, now: int) -> None:
+        """Have ``new`` carry on where ``old`` stopped; what only one of them had comes or goes."""
         self.handovers += 1
         self._next_backoff.reset()
-        self._link = link
-        self._release(link)
+        self._link = new
+        for sub in old.confirmed - new.confirmed:
+            self._shut(sub, "the next connection does not carry it", now)
+        self._confirm(new, new.confirmed - old.confirmed, now)
+        self._release(new)
 
     def _release(self, link: Link) -> None:
         """Hand on what was held back, as if it came now."""
@@ -324,7 +334,7 @@ class Supervisor:
         if self.routes.wanted:
             actions += self._openings(now)
             for link in self._open_links():
-                link.plan(self._codec, self.routes.wanted, self._ids)
+                link.plan(self._codec, self.routes.wanted, self._ids, now)
                 actions += [Send(link.number, text) for text in link.say(now)]
         return actions
 
@@ -336,6 +346,7 @@ class Supervisor:
         self._hangups += [Hangup(link.number) for link in (self._link, self._next) if link is not None]
         self._link = self._next = None
         self._renewed.clear()
+        self._refusals.clear()
 
     def _watch(self, now: int) -> None:
         """Give up connections that do not come about, answer nothing, or bring nothing."""
@@ -361,11 +372,13 @@ class Supervisor:
         if both or quiet:
             self._hangups.append(Hangup(old.number))
             self._next = None
-            self._take_over(new)
+            self._take_over(old, new, now)
         elif now - new.whole >= OVERLAP + PATIENCE:
             self._end(old, "the connection was mute while the one opened to replace it was not", now)
 
     def _openings(self, now: int) -> Iterator[Action]:
+        if now < self._floor:
+            return
         first = self._link is None and now >= self._open_at
         ends = self._link.ends if self._link is not None and self._next is None else None
         if not (first or (ends is not None and now >= max(ends, self._next_at))) or not self._attempts.take(now):

@@ -93,7 +93,7 @@ class Venue:
                 return self.trades[-self.page :]
             case Need.TRADES:
                 return [trade for trade in self.trades if trade.id >= (ask.start or 0)][: self.page]
-            case Need.BOOK | Need.TOUCH:
+            case Need.BOOK | Need.TOUCH | Need.AUDIT:
                 return BookSnapshot(
                     "X", self.update, sorted(self.levels[1].items(), reverse=True), sorted(self.levels[-1].items())
                 )
@@ -567,6 +567,56 @@ def test_a_closed_mirror_asks_for_nothing_and_takes_nothing() -> None:
     scene.tell(scene.venue.trade(scene.now, 100.0)).mirror.tick(scene.now)
     assert scene.mirror.asks(scene.now) == []
     assert scene.state() is FeedState.CLOSED
+
+
+# -- the book against REST
+
+
+def test_an_audit_finds_a_wrong_level_and_puts_it_right_without_blanking_the_book() -> None:
+    scene = Scene().live()
+    scene.mirror.book.apply(BookDelta("X", scene.venue.update, scene.venue.update + 1, [(98.0, 7.0)], [], 0))  # a lie
+    scene.venue.update += 1
+    scene.mirror.audit(scene.now)
+    (ask,) = [ask for ask in scene.mirror.asks(scene.now) if ask.need is Need.AUDIT]
+    answer = scene.venue.answer(ask)
+    scene.tell(scene.venue.level(1, 97.0, 1.0))
+    scene.mirror.answer(ask, answer, scene.now)
+    assert scene.state() is FeedState.LIVE
+    assert [(found.price, found.ours, found.theirs) for found in scene.mirror.depth.differences] == [(98.0, 7.0, 1.0)]
+    assert scene.mirror.book.epoch == 2
+    assert [gap.channel for gap in scene.mirror.gaps] == [Channel.BOOK]
+    scene.check()
+
+
+def test_an_audit_of_a_right_book_is_no_gap() -> None:
+    scene = Scene().live()
+    scene.mirror.audit(scene.now)
+    scene.answer()
+    assert (scene.mirror.depth.audits, scene.mirror.depth.differences, scene.mirror.gaps) == (1, (), ())
+
+
+def test_a_book_whose_market_walks_towards_what_it_was_not_told_of_is_told_anew_before_it_gets_there() -> None:
+    scene = Scene(snapshot_levels=2).live()
+    assert scene.mirror.book.epoch == 1
+    scene.after(6).tell(scene.venue.level(1, 99.0, 0.0)).tell([scene.venue.quote()])
+    scene.mirror.tick(scene.now)
+    scene.tell(scene.venue.level(1, 97.0, 1.0))
+    scene.answer()
+    assert scene.mirror.book.epoch == 2
+    assert scene.mirror.gaps == ()
+    assert scene.state() is FeedState.LIVE
+
+
+def test_a_market_that_has_left_what_the_book_was_told_of_hides_the_book_until_it_is_told_anew() -> None:
+    scene = Scene(snapshot_levels=2).live()
+    scene.tell(scene.venue.level(1, 97.0, 1.0)).tell(scene.venue.level(1, 98.0, 0.0))
+    scene.tell(scene.venue.level(1, 99.0, 0.0))
+    with pytest.raises(BookUnsynced):
+        scene.mirror.book.best()
+    assert scene.state() is FeedState.STALE
+    scene.answer()
+    scene.prove()
+    assert scene.mirror.book.bids(9) == sorted(scene.venue.levels[1].items(), reverse=True)
 
 
 # -- a real venue

@@ -240,7 +240,7 @@ def test_an_attempt_that_leads_nowhere_is_given_up() -> None:
     assert scene.after(2).opened == [1, 2]
 
 
-def test_a_refused_subscription_is_told_to_whom_it_concerns_and_not_asked_again_on_this_connection() -> None:
+def test_a_refused_subscription_is_told_to_whom_it_concerns_and_asked_for_again_after_growing_pauses() -> None:
     scene, other = Scene(TRADES), Ear()
     scene.answers = False
     link = scene.connect()
@@ -251,8 +251,15 @@ def test_a_refused_subscription_is_told_to_whom_it_concerns_and_not_asked_again_
     scene.hear(link, json.dumps({"error": {"code": 2, "msg": "Invalid request"}, "id": 2}).encode())
     assert "Invalid request" in other.of("down")[0][1]
     assert scene.ear.of("down") == []
-    scene.after(30, hears=True)
-    assert len(scene.sent) == 2
+    for asked, pause in ((3, 15), (4, 30), (5, 60)):
+        began = scene.now
+        while len(scene.sent) < asked:
+            scene.after(1, hears=True)
+        assert pause <= (scene.now - began) / SECOND <= pause + 2
+        scene.hear(link, json.dumps({"error": {"code": 2, "msg": "no"}, "id": scene.sent[-1][1]["id"]}).encode())
+    scene.after(130, hears=True)
+    scene.acknowledge(link, scene.sent[-1][1]["id"])
+    assert other.of("up") == [(Channel.TRADE, link)]
 
 
 def test_an_unreadable_frame_ends_the_connection() -> None:
@@ -369,6 +376,33 @@ def test_an_old_connection_that_is_mute_beside_a_lively_new_one_is_a_drop() -> N
         scene.after(0.25)
     assert "mute" in scene.ear.of("down")[0][1]
     assert scene.ear.of("up")[-1] == (Channel.TRADE, new)
+
+
+def test_retry_after_of_a_refused_successor_holds_for_every_attempt() -> None:
+    scene = Scene(TRADES)
+    old, new = rotate(scene)
+    scene.supervisor.ended(new, "429", scene.now, retry_after=30.0)
+    scene.supervisor.ended(old, "cut", scene.now)
+    assert scene.after(29).opened == [old, new]
+    assert len(scene.after(2).opened) == 3
+
+
+def test_a_channel_that_only_the_successor_carries_comes_up_with_it() -> None:
+    scene = Scene(TRADES, QUOTES)
+    old = scene.connect()
+    scene.answers = False
+    scene.supervisor.renew(QUOTES, scene.now)
+    scene.after(1)
+    scene.hear(old, json.dumps({"stream": "!serverShutdown", "data": {"e": "serverShutdown", "E": 1}}).encode())
+    scene.step()
+    scene.answers = True
+    new = scene.connect()
+    for number in range(30):
+        scene.hear(old, trade(number))
+        scene.hear(new, trade(number))
+        scene.after(0.25)
+    assert scene.supervisor.handovers == 1
+    assert scene.ear.of("up")[-1] == (Channel.QUOTE, new)
 
 
 def test_a_connection_is_replaced_before_the_venue_cuts_it() -> None:
