@@ -19,6 +19,8 @@ AT_ONCE = 8
 """REST questions asked at the same time, at most."""
 PATIENCE = 3.0
 """Seconds that ``close`` waits for what is under way; a thread stuck in a request is left to its own timeout."""
+GOODBYE = 1.0
+"""Seconds that the end waits for transports to be gone."""
 
 
 class Loop:
@@ -27,6 +29,8 @@ class Loop:
     def __init__(self) -> None:
         self.last_error: BaseException | None = None
         """The last error that nobody was there to catch; it would have been printed otherwise."""
+        self.farewells: set[Callable[[], object]] = set()
+        """Called on the loop's thread before it ends: whoever owns sockets hangs up there."""
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._note)
         self._at_once = asyncio.Semaphore(AT_ONCE)
@@ -108,12 +112,18 @@ class Loop:
             self._loop.close()
 
     async def _end(self) -> None:
-        """Cancel what was spawned, once: a second time would interrupt a socket that is being closed."""
+        """Have everybody hang up and cancel what was spawned, once: a second time would interrupt a socket that is
+        being closed. Then wait for what others run here: a connection's own task ends with its transport."""
+        for farewell in tuple(self.farewells):
+            farewell()
         for task in self._tasks:
             if not task.cancelling():
                 task.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=GOODBYE)
         await asyncio.sleep(0)  # transports say goodbye one turn later
         await self._loop.shutdown_asyncgens()
 

@@ -103,6 +103,7 @@ class Streams:
     # -- on the loop's thread
 
     def _subscribe(self, subscriptions: tuple[Subscription, ...], listener: Listener) -> None:
+        self._loop.farewells.add(self._quit)
         self.supervisor.subscribe(subscriptions, listener, self._clock.now())
         if not self._beating:
             self._beating = True
@@ -124,6 +125,7 @@ class Streams:
             witness.opened(link, self._url)
 
     def _quit(self) -> None:
+        self._loop.farewells.discard(self._quit)
         for sub, listener in tuple(self.supervisor.routes.listeners()):
             self.supervisor.unsubscribe([sub], listener)
         self._step()

@@ -222,8 +222,9 @@ class TinyVenue:
             return [{"a": 1, "p": last["price"], "q": last["qty"], "f": last["id"], "l": last["id"], "T": last["time"],
                      "m": False, "M": True}]  # fmt: skip
         if name == "depth":
-            sides = {"bids": list(self.sides["b"].items()), "asks": list(self.sides["a"].items())}
-            return {"lastUpdateId": self.update, **sides}
+            bids = sorted(self.sides["b"].items(), key=lambda level: -float(level[0]))
+            asks = sorted(self.sides["a"].items(), key=lambda level: float(level[0]))
+            return {"lastUpdateId": self.update, "bids": bids[:limit], "asks": asks[:limit]}
         if name == "bookTicker":
             return {"symbol": "BTCUSDT", "bidPrice": bid[0], "bidQty": bid[1], "askPrice": bid[2], "askQty": bid[3]}
         return {"serverTime": self.now}

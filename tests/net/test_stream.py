@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -342,6 +343,21 @@ def test_closing_leaves_no_thread_no_connection_and_no_word(
     streams.close()
     loop.close()
     assert not loop._thread.is_alive()
+    eventually(lambda: not tiny._subscribed)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_loop_that_ends_hangs_up_what_nobody_has_closed(
+    tiny: Tiny, eventually: Eventually, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loop, listener = Loop(), Listener()
+    open_one, opening = (Streams(BINANCE, tiny.hosts, loop=loop, clock=WallClock(), seed=seed) for seed in (1, 2))
+    listen(open_one, [TRADES], listener)
+    eventually(lambda: listener.of(Up))
+    listen(opening, [TRADES], Listener())
+    loop.close()
+    del open_one, opening
+    gc.collect()  # a socket left open would be complained of now, and warnings are errors
     eventually(lambda: not tiny._subscribed)
     assert capfd.readouterr() == ("", "")
 
