@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.client import ClientConnection
-from websockets.frames import DATA_OPCODES, Frame
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event, State
 
 from kit.clock import Clock
@@ -88,10 +88,9 @@ class Connection(ClientConnection):
             self._receive(message, self._read)
 
     def _reason(self) -> str:
-        closed, cause = self.protocol.close_rcvd, self.close_exc.__cause__
-        sent = self.protocol.close_sent
-        if closed is not None:
-            return f"the venue closed the connection ({closed})"
-        if sent is not None:
-            return f"the connection broke: {sent.reason}"
-        return f"the connection broke: {cause}" if cause else "the connection broke without a word"
+        told, sent, cause = self.protocol.close_rcvd, self.protocol.close_sent, self.close_exc.__cause__
+        if told is not None:
+            return f"the venue closed the connection ({told})"
+        if sent is not None and sent.code == CloseCode.INTERNAL_ERROR:
+            return f"the connection is dead: a ping was not answered within {self.ping_timeout} s"
+        return f"the connection broke: {(sent and sent.reason) or cause or 'without a word'}"
