@@ -90,7 +90,7 @@ class Feed:
         self.stale_after = round(stale_after * SECOND)
         """µs without proof after which the feed is STALE."""
         self.connection = 0
-        """The connection that carries it, counted per venue; 0 before any."""
+        """The connection that carries it, counted per process; 0 before any."""
         self.framed = False
         """True once a frame has come since the subscription was confirmed: nothing else proves its spelling."""
         self.heard = 0

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
+from itertools import count
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ class Loop:
     def __init__(self) -> None:
         self.last_error: BaseException | None = None
         """The last error that nobody was there to catch; it would have been printed otherwise."""
+        self.connections = count(1)
+        """Numbers for connections: no two of this process have the same, whatever they share a tape with."""
         self.farewells: set[Callable[[], object]] = set()
         """Called on the loop's thread before it ends: whoever owns sockets hangs up there."""
         self._loop = asyncio.new_event_loop()

@@ -54,7 +54,9 @@ class Streams:
         coalesce: float = 0.0,
         lifetime: float | None = None,
     ) -> None:
-        self.supervisor = Supervisor(codec, seed=seed, mute_after=mute_after, lifetime=lifetime)
+        self.supervisor = Supervisor(
+            codec, seed=seed, mute_after=mute_after, lifetime=lifetime, numbers=loop.connections
+        )
         self.coalesce = coalesce
         self.snapshots = Allowance(*SNAPSHOTS)
         self._url = codec.stream_url(hosts)

@@ -88,11 +88,18 @@ class Supervisor:
     """The connections of one venue. Call ``step`` every ``BEAT``, and after everything but ``received``.
 
     ``mute_after`` is how many seconds without data (or without an answer to a subscription) make a connection worth
-    replacing; ``lifetime`` (s) is how long the venue lets one live (default: what the codec says).
+    replacing; ``lifetime`` (s) is how long the venue lets one live (default: what the codec says). ``numbers`` are
+    given to the connections one by one (default: 1, 2, …).
     """
 
     def __init__(
-        self, codec: MarketCodec, *, seed: int, mute_after: float = 15.0, lifetime: float | None = None
+        self,
+        codec: MarketCodec,
+        *,
+        seed: int,
+        mute_after: float = 15.0,
+        lifetime: float | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.last_error: str | None = None
         """Why the last connection ended or the last subscription was refused, in words."""
@@ -114,7 +121,7 @@ class Supervisor:
         self._link: Link | None = None
         self._next: Link | None = None
         self._open_at = self._next_at = self._floor = 0
-        self._numbers, self._ids = count(1), count(1)
+        self._numbers, self._ids = numbers or count(1), count(1)
         self._renewed: dict[Subscription, deque[int]] = {}
         self._refusals: dict[Subscription, int] = {}
         self._hangups: list[Hangup] = []

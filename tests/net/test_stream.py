@@ -174,6 +174,18 @@ def test_a_listener_that_fails_does_not_cost_the_others_their_data(
     assert "my mistake" in str(streams.last_error)
 
 
+def test_connections_of_one_loop_never_share_a_number(make: Make, eventually: Eventually) -> None:
+    class Numbered(Listener):
+        def up(self, subscription: Subscription, link: int, now: int) -> None:
+            self.heard.append(link)
+
+    listeners = [Numbered(), Numbered()]
+    for listener in listeners:
+        listen(make(), [TRADES], listener)
+    eventually(lambda: all(listener.heard for listener in listeners))
+    assert {listener.heard[0] for listener in listeners} == {1, 2}
+
+
 def test_control_messages_stay_within_the_venues_five_a_second(
     tiny: Tiny, streams: Streams, eventually: Eventually
 ) -> None:
