@@ -50,9 +50,8 @@ class BookStrand(Strand):
 
     def take(self, event: BookDelta | BookSnapshot, now: int) -> None:
         """A change of the book, or all of it, from the stream."""
-        if not self._up:
+        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
             return
-        self.heard(now)
         if event.time:
             self.latency.add(now, event.time)
             self.feed.venue_time = event.time

@@ -38,9 +38,8 @@ class CandleStrand(Strand):
 
     def take(self, candle: Candle, now: int) -> None:
         """A bar, or a new version of it, from the stream."""
-        if not self._up:
+        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
             return
-        self.heard(now)
         if candle.event_time:
             self.latency.add(now, candle.event_time)
             self.feed.venue_time = candle.event_time

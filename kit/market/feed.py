@@ -115,12 +115,6 @@ class Feed:
         self.reason = reason
         return self.state
 
-    def frame(self, now: int) -> None:
-        """A frame of this channel came. Whether it shows that something is missing has still to be seen."""
-        self.framed = True
-        self.heard = now
-        self.proven = max(self.proven, now)
-
     def confirmed(self, at: int, *, exactly: bool) -> None:
         """REST showed, as of ``at``, what is shown here; ``exactly``: that nothing has happened in between either."""
         self.proven = max(self.proven, at)

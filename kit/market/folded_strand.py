@@ -30,9 +30,8 @@ class FoldedStrand(CandleStrand):
 
     def traded(self, trade: Trade, now: int) -> None:
         """A trade came, and is in the ring if it is in its turn."""
-        if not self._up:
+        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
             return
-        self.heard(now)
         if self.due is None and trade.id == self._trades.last_id:
             self._grow(trade, now)
         self.taken(now)

@@ -37,6 +37,13 @@ FIRST = 2 * SECOND
 """µs between two probes of a channel that has brought nothing yet."""
 EVERYTHING = frozenset(Need)
 
+_KINDS: dict[Channel, type] = {
+    Channel.TRADE: Trade,
+    Channel.CANDLE: Candle,
+    Channel.QUOTE: Quote,
+    Channel.BOOK: BookDelta,
+}
+
 MarketEvent = Candle | Trade | Quote | BookDelta | BookSnapshot
 
 
@@ -197,6 +204,10 @@ class Mirror:
         self.restless = True
 
     # -- what the stream brings
+
+    def taker(self, channel: Channel) -> Callable[[Any, int], None]:
+        """Takes the events of one channel, as ``take`` does, but does not count a change."""
+        return self._takers[_KINDS[channel]]
 
     def take(self, event: MarketEvent, now: int) -> None:
         """One market-data event, received at ``now`` (µs). What comes before ``up`` is left to REST."""

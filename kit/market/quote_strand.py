@@ -35,15 +35,14 @@ class QuoteStrand(Strand):
 
     def take(self, quote: Quote, now: int) -> None:
         """A quote from the stream."""
-        if not self._up:
+        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
             return
-        self.heard(now)
         if quote.time:
             self.latency.add(now, quote.time)
             self.feed.venue_time = quote.time
         if quote.update_id >= self._newest:
             self._show(quote, "ws", now)
-            self._differs = None
+        self._differs = None
         self.taken(now)
 
     def _show(self, quote: Quote, source: str, now: int) -> None:

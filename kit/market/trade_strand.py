@@ -26,9 +26,8 @@ class TradeStrand(Strand):
 
     def take(self, trade: Trade, now: int) -> None:
         """A print from the stream."""
-        if not self._up:
+        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
             return
-        self.heard(now)
         self.latency.add(now, trade.time)
         self.feed.venue_time = trade.time
         self._take(trade, now)

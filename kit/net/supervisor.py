@@ -185,7 +185,7 @@ class Supervisor:
         if link is not None:
             self._end(link, reason, now, retry_after)
 
-    def received(self, number: int, frame: bytes | str, now: int) -> None:
+    def received(self, number: int, frame: bytes | str, now: int) -> None:  # noqa: C901 - every message comes by here, and calls are dear
         """A frame came. One that can't be read ends its connection: what else was in it is not known."""
         link = self._link
         if link is None or link.number != number:
@@ -209,16 +209,13 @@ class Supervisor:
                 link.held.append((event, now))
             else:
                 key: Key = (event.symbol, event.interval) if type(event) is Candle else event.symbol
-                self._tell(known.get(key) or self._first(link, event, key, now), event, now)
+                for listener in known.get(key) or self._first(link, event, key, now):
+                    try:
+                        listener.take(event, now)
+                    except Exception as error:  # one listener's mistake must not cost the others their data
+                        self.last_error = f"a listener failed: {error!r}"
                 if self.backoff.tries:
                     self.backoff.reset()
-
-    def _tell(self, listeners: tuple[Listener, ...], event: MarketEvent, now: int) -> None:
-        for listener in listeners:
-            try:
-                listener.take(event, now)
-            except Exception as error:  # one listener's mistake must not cost the others their data
-                self.last_error = f"a listener failed: {error!r}"
 
     def _first(self, link: Link, event: MarketEvent, key: Key, now: int) -> tuple[Listener, ...]:
         """Who listens to an event that leads nowhere yet: a first frame confirms its subscription."""
@@ -325,7 +322,8 @@ class Supervisor:
         held, link.held = link.held, deque()
         for event, received in held:
             key: Key = (event.symbol, event.interval) if isinstance(event, Candle) else event.symbol
-            self._tell(self.routes.by_kind[type(event)].get(key, ()), event, received)
+            for listener in self.routes.by_kind[type(event)].get(key, ()):
+                self._guard(partial(listener.take, event, received))
 
     # -- what is due
 

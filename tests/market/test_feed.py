@@ -62,14 +62,14 @@ def test_what_cannot_happen_is_an_error() -> None:
 def test_the_age_is_infinite_before_any_data_and_counts_from_the_last() -> None:
     feed = Feed(Channel.QUOTE)
     assert feed.age(5 * SECOND) == math.inf
-    feed.frame(5 * SECOND)
+    feed.confirmed(5 * SECOND, exactly=False)
     assert feed.age(7 * SECOND) == 2.0
 
 
 def test_an_older_proof_does_not_make_a_feed_older() -> None:
     feed = Feed(Channel.QUOTE)
-    feed.frame(5 * SECOND)
-    feed.frame(3 * SECOND)
+    feed.confirmed(5 * SECOND, exactly=False)
+    feed.confirmed(3 * SECOND, exactly=False)
     assert feed.age(5 * SECOND) == 0.0
 
 
@@ -77,7 +77,7 @@ def test_a_live_feed_reads_stale_once_its_data_is_too_old_though_nobody_has_told
     feed = Feed(Channel.QUOTE, stale_after=2.0)
     for event in LIVE:
         feed.advance(event)
-    feed.frame(10 * SECOND)
+    feed.confirmed(10 * SECOND, exactly=False)
     assert feed.at(12 * SECOND) is FeedState.LIVE
     assert feed.at(12 * SECOND + 1) is FeedState.STALE
     assert feed.state is FeedState.LIVE
@@ -85,7 +85,7 @@ def test_a_live_feed_reads_stale_once_its_data_is_too_old_though_nobody_has_told
 
 def test_connecting_makes_nothing_younger() -> None:
     feed = fed(*LIVE)
-    feed.frame(SECOND)
+    feed.confirmed(SECOND, exactly=False)
     feed.advance(FeedEvent.DROPPED)
     feed.advance(FeedEvent.CONNECTED)
     assert feed.age(9 * SECOND) == 8.0
