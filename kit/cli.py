@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PROGRESS = 5.0
 """Seconds between two lines of progress."""
+TOLD = 20
+"""So many things that went wrong are told, and the last."""
 
 
 def demo(arguments: Sequence[str]) -> int:
@@ -132,8 +134,10 @@ def _tell(path: Path, *, as_json: bool = False) -> int:
 
     played = replay(path)
     print(json.dumps(played.summary()) if as_json else _in_words(played))
-    for words in played.told():
-        print(f"kit replay: {words}", file=sys.stderr)
+    *words, last = played.told() or [""]
+    cut = [f"… and {len(words) - TOLD:,} more"] if len(words) > TOLD else []
+    for line in filter(None, (*words[:TOLD], *cut, last)):
+        print(f"kit replay: {line}", file=sys.stderr)
     return int(not played.whole)
 
 

@@ -141,7 +141,7 @@ class Played:
         """What went wrong, in words."""
         words = [f"the book was lost at {iso(loss.time)}: {loss.words}" for loss in self.losses]
         if self.prints.gaps:
-            words.append(f"{self.prints.missing:,} trades did not come, in {self.prints.gaps:,} holes")
+            words.append(f"holes in the trade ids: {self.prints.gaps:,} (trades missing: {self.prints.missing:,})")
         if self.events[Channel.BOOK] and not self.book.epoch:
             words.append("the book was never whole: no snapshot of it on the tape is continued by its updates")
         elif self.events[Channel.BOOK] and not self.book.synced:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from kit.clock import WallClock
 from kit.errors import BookUnsynced, UnknownName, UsageError
-from kit.model import BookDelta, Instrument, Quote
+from kit.model import BookDelta, Candle, Instrument, Quote, Trade
 from kit.net.live import Live
 from kit.net.loop import Loop
 from kit.net.recorder import Recorder
@@ -262,7 +263,8 @@ def test_an_answer_that_failed_tells_nothing(spool: Spool) -> None:
     spool.delta(5, 8)
     spool.http("depth?symbol=BTCUSDT&limit=1000", {"code": -1003, "msg": "Too many requests."}, status=429)
     spool.book(8)
-    assert spool.said()["book"]["epochs"] == 1
+    played = spool.played()
+    assert (played.connections.answers, played.whole, played["BTC/USDT"].book.epoch) == (2, True, 1)
 
 
 def test_a_book_with_a_hole_is_not_shown_until_an_answer_mends_it(spool: Spool) -> None:
@@ -299,7 +301,7 @@ def test_a_hole_in_the_trade_ids_is_one_gap_however_long_and_a_repetition_none(s
     played = spool.played()
     assert played["BTC/USDT"].summary()["trades"] == {"first_id": 5, "last_id": 30, "gaps": 2}
     assert played["BTC/USDT"].trades["id"].tolist() == [5, 6, 7, 10, 11, 30]
-    assert played.told() == ["BTC/USDT: 20 trades did not come, in 2 holes"]
+    assert played.told() == ["BTC/USDT: holes in the trade ids: 2 (trades missing: 20)"]
 
 
 def test_an_aggregate_stands_for_all_the_trades_it_sums_up(spool: Spool) -> None:
@@ -396,6 +398,16 @@ def test_a_connection_that_ends_costs_the_book_until_the_next_has_built_it_anew(
     assert (said["connections"]["opened"], said["connections"]["closed"]) == (2, 1)
     book = said["instruments"]["BTC/USDT"]["book"]
     assert (book["epochs"], book["resyncs"], book["best_bid"]) == (2, 1, ["61.50", "2.00"])
+
+
+def test_a_question_ends_with_its_connection(spool: Spool) -> None:
+    spool.opened(1)
+    spool.delta(5, 8)
+    spool.closed(1)
+    spool.opened(2)
+    spool.book(21)
+    spool.delta(22, 22, conn=2)
+    assert spool.said()["book"]["best_bid"] == ["61.50", "2.00"]
 
 
 def test_the_end_of_the_tape_loses_nothing(spool: Spool) -> None:
@@ -544,10 +556,12 @@ def test_a_tape_gives_back_what_the_live_frame_held_through_a_drop(
 def test_a_tape_of_the_sandbox_holds_what_its_live_frame_showed(sandbox_venue: Venue, tmp_path: Path) -> None:
     path = tmp_path / "sandbox.jsonl.gz"
     live = sandbox_venue.live("BTC/USDT", "1s")
+    came: Counter[type] = Counter()
     with sandbox_venue.record(path):
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
-            live.wait(timeout=5)
+        live.on_event(lambda event, _: came.update([type(event)]))
+        until = time.monotonic() + 30
+        while not (came[Trade] >= 5 and came[Candle] >= 5 and came[BookDelta] >= 10) and time.monotonic() < until:
+            live.wait(timeout=10)
     live.close()
     one = replay(path)["BTC/USDT"]
     assert one.summary()["trades"]["gaps"] == 0
