@@ -103,6 +103,15 @@ class VenueClock:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: tuple[Offset, int, int] | None = None
+        self._tried: int | None = None
+
+    def due(self, every: int) -> bool:
+        """True when the clock is to be measured, once per ``every`` µs whoever asks."""
+        now = self._clock.now()
+        if self._tried is not None and now - self._tried < every:
+            return False
+        self._tried = now
+        return True
 
     @property
     def offset(self) -> Offset | None:
@@ -114,6 +123,7 @@ class VenueClock:
         """Take a measurement made just now. One over a slow round trip does not replace a better one that is still
         better after the drift since; where the two can't both be true, a clock was set, and the newer counts."""
         now, known = self._clock.now(), self._known
+        self._tried = now
         if known is not None:
             bound = known[0].uncertainty + self._drifted(now - known[1])
             apart = abs(offset.offset - known[0].offset) > offset.uncertainty + bound

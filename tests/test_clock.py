@@ -64,3 +64,44 @@ def test_a_venues_clock_is_certain_for_a_while_after_it_was_measured() -> None:
         ours.advance(pause)
         certain.append(clock.certain)
     assert certain == [False, True, True, False]
+
+
+def test_a_measurement_over_a_slow_round_trip_does_not_replace_a_better_one_until_drift_has_made_that_worse() -> None:
+    ours = ManualClock(0)
+    clock = VenueClock(ours)
+    clock.offset = Offset(1_000, 100)
+    clock.offset = Offset(1_300, 5_000)
+    assert clock.offset == Offset(1_000, 100)
+    ours.advance(200 * SECOND)
+    assert clock.uncertainty == 100 + 200 * VenueClock.DRIFT
+    clock.offset = Offset(1_300, 5_000)
+    assert clock.offset == Offset(1_300, 5_000)
+
+
+def test_a_clock_that_was_set_is_believed_at_once() -> None:
+    clock = VenueClock(ManualClock(0))
+    clock.offset = Offset(1_000, 100)
+    clock.offset = Offset(-3_600 * SECOND, 5_000)
+    assert clock.now() == -3_600 * SECOND
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**8)), min_size=1))
+def test_however_often_it_is_measured_the_true_time_lies_within_the_uncertainty(
+    trips: list[tuple[int, int, int]],
+) -> None:
+    ours, true = ManualClock(10**12), 123_456
+    clock = VenueClock(ours)
+    for out, back, pause in trips:
+        sent = ours.now()
+        ours.advance(out + back)
+        clock.offset = Offset.measured(sent, ours.now(), sent + out + true)
+        ours.advance(pause)
+        assert abs(clock.now() - ours.now() - true) <= (clock.uncertainty or 0)
+
+
+def test_a_clock_is_due_for_a_measurement_once_in_a_while_whoever_asks() -> None:
+    ours = ManualClock(10**12)
+    clock = VenueClock(ours)
+    assert [clock.due(60 * SECOND) for _ in range(3)] == [True, False, False]
+    ours.advance(60 * SECOND)
+    assert [clock.due(60 * SECOND) for _ in range(2)] == [True, False]

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import msgspec
 import pandas as pd
 
-from kit.clock import Clock, VenueClock
+from kit.clock import MINUTE, Clock
 from kit.errors import KitError, NotYet, RateLimited, UsageError
 from kit.market import tables
 from kit.market.book import BookRule
@@ -26,6 +26,7 @@ from kit.market.feed import FeedState, Picture
 from kit.market.mirror import Mirror
 from kit.market.strand import DEPTH, PAGE, Ask, Gap, Need
 from kit.model import BookSnapshot, Channel, Instrument, Quote
+from kit.net.history import History, Rest
 from kit.net.loop import Loop
 from kit.net.recorder import Recorder
 from kit.net.shared_book import SharedBook
@@ -33,19 +34,12 @@ from kit.net.stream import Streams
 from kit.net.supervisor import BEAT
 from kit.venues.base import Call, MarketCodec, MarketEvent, Subscription
 
-T = TypeVar("T")
 Callback = Callable[[MarketEvent, int], object]
 
+MEASURE_EVERY = MINUTE
+"""µs between two measurements of the venue's clock."""
 TOUCH = 5
 """Levels a side that tell whether a silent book is a quiet one."""
-
-
-class Rest(Protocol):
-    """Whoever makes REST exchanges; may block, is called from several threads."""
-
-    @property
-    def clock(self) -> VenueClock: ...
-    def do(self, call: Call[T]) -> T: ...
 
 
 class Live:
@@ -354,7 +348,14 @@ class Live:
         now = self._clock.now()
         self._mirror.tick(now)
         self._follow(now)
+        if self._rest.clock.due(MEASURE_EVERY):
+            self._loop.spawn(self._measure())
         self._loop.later(BEAT, self._beat)
+
+    async def _measure(self) -> None:
+        """The venue's clock against ours, anew: quartz drifts."""
+        with suppress(KitError):  # the next measurement follows
+            await self._loop.in_thread(self._rest.sync)
 
     def _follow(self, now: int) -> None:
         """Ask what is due, and wake who waits."""
@@ -370,7 +371,7 @@ class Live:
 
     async def _ask(self, ask: Ask) -> None:
         try:
-            value = await self._loop.in_thread(partial(self._rest.do, self._call(ask)))
+            value = await self._loop.in_thread(partial(self._told, ask))
         except KitError as error:
             self._error = str(error)
             wait = error.retry_after if isinstance(error, RateLimited) else 0.0
@@ -380,13 +381,21 @@ class Live:
                 self.streams.vouch()
         self._follow(self._clock.now())
 
+    def _told(self, ask: Ask) -> Any:
+        """REST's answer; it may take several questions."""
+        native = self.instrument.native
+        history = History(self._codec, self._rest, self._clock)
+        if ask.need is Need.CANDLES:
+            return history.newest(native, self.interval, ask.start, self._mirror.candles.capacity)
+        if ask.need is Need.TRADES and ask.start is not None:
+            return history.trades_from(native, ask.start, ask.since or 0)
+        return self._rest.do(self._call(ask))
+
     def _call(self, ask: Ask) -> Call[Any]:
         codec, native = self._codec, self.instrument.native
         match ask.need:
-            case Need.CANDLES:
-                return codec.candles(native, self.interval, ask.start, None, PAGE)
             case Need.TRADES:
-                return codec.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
+                return codec.trades(native, limit=PAGE)
             case Need.BOOK | Need.AUDIT:
                 return codec.book(native, DEPTH)
             case Need.QUOTE | Need.TOUCH if codec.streaming.book is BookRule.IDS:
