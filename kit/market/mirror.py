@@ -34,7 +34,7 @@ GAPS = 1_000
 SLOW = 6
 """Trades and bars may be silent so many times as long as quotes and book: no order is priced by them."""
 FIRST = 2 * SECOND
-"""µs between two probes of a channel that has brought nothing yet."""
+"""µs between two probes of the same kind, at most; a picture that goes stale sooner is probed as much sooner."""
 EVERYTHING = frozenset(Need)
 
 _KINDS: dict[Channel, type] = {
@@ -73,6 +73,7 @@ class Mirror:
         rest: frozenset[Need] = EVERYTHING,
     ) -> None:
         self.symbol, self.interval = symbol, interval
+        self._pause = min(FIRST, self._patience)
         self.gaps: tuple[Gap, ...] = ()
         """Intervals whose quotes or depth were lost, the oldest first."""
         self.version = 0
@@ -251,14 +252,24 @@ class Mirror:
         elif self.depth.feed.heard > self.touch.feed.heard and book.last_id >= quote.update_id:
             self.touch.suspect(now)
 
+    def _doubtful(self, strand: Strand, now: int, asked: int, patience: int) -> bool:
+        """True when REST, asked ``asked`` µs ago, should be asked whether a strand is quiet: at once before it is LIVE,
+        and once when frames were lost since it was last proven."""
+        feed = strand.feed
+        if feed.state is not FeedState.LIVE:
+            return strand.connected and strand.complete and not feed.framed
+        since = min(now - feed.proven, asked)
+        missed = bool(self.gaps) and strand.began < self.gaps[-1].start and now - since < self.gaps[-1].end
+        return missed or since >= patience
+
     def _probe(self, now: int) -> None:
         """Ask REST whether a strand is quiet or mute."""
         pairs = ((Need.TOUCH, (self.touch, self.depth), 1), (Need.LAST_TRADE, (self.trade, self.candle), SLOW))
         for need, strands, slowness in pairs:
             asked = now - self._probed[need]
-            if need not in self._rest or need in self._probes or asked < FIRST:
+            if need not in self._rest or need in self._probes or asked < self._pause:
                 continue
-            if any(_doubtful(strand, now, asked, self._patience * slowness) for strand in strands):
+            if any(self._doubtful(strand, now, asked, self._patience * slowness) for strand in strands):
                 self._probed[need] = now
                 self._probes[need] = Due(now)
 
@@ -346,10 +357,3 @@ class Mirror:
         )
         if last.id == self.trades.last_id and told:
             self.candle.vouch(ask.at, now, exactly=False)
-
-
-def _doubtful(strand: Strand, now: int, asked: int, patience: int) -> bool:
-    """True when REST, asked ``asked`` µs ago, should be asked whether a strand is quiet: at once before it is LIVE."""
-    if strand.feed.state is FeedState.LIVE:
-        return min(now - strand.feed.proven, asked) >= patience
-    return strand.connected and strand.complete and not strand.feed.framed and asked >= FIRST

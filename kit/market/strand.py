@@ -128,6 +128,11 @@ class Strand:
         """True while the venue has confirmed the subscription."""
         return self._up
 
+    @property
+    def began(self) -> int:
+        """When all that came before was last put in question and read anew, µs."""
+        return self._began
+
     # -- what happens to the channel
 
     def start(self) -> None:
