@@ -37,13 +37,6 @@ FIRST = 2 * SECOND
 """µs between two probes of the same kind, at most; a picture that goes stale sooner is probed as much sooner."""
 EVERYTHING = frozenset(Need)
 
-_KINDS: dict[Channel, type] = {
-    Channel.TRADE: Trade,
-    Channel.CANDLE: Candle,
-    Channel.QUOTE: Quote,
-    Channel.BOOK: BookDelta,
-}
-
 MarketEvent = Candle | Trade | Quote | BookDelta | BookSnapshot
 
 
@@ -73,7 +66,6 @@ class Mirror:
         rest: frozenset[Need] = EVERYTHING,
     ) -> None:
         self.symbol, self.interval = symbol, interval
-        self._pause = min(FIRST, self._patience)
         self.gaps: tuple[Gap, ...] = ()
         """Intervals whose quotes or depth were lost, the oldest first."""
         self.version = 0
@@ -81,6 +73,7 @@ class Mirror:
         """Something may be due: look at ``asks``."""
         self._rest = rest
         self._patience = round(stale_after * SECOND / 2)
+        self._pause = min(FIRST, self._patience)
         self._probed = dict.fromkeys((Need.TOUCH, Need.LAST_TRADE), 0)
         self._probes: dict[Need, Due] = {}
         self._follower: dict[Channel, Channel] = {}
@@ -206,10 +199,6 @@ class Mirror:
 
     # -- what the stream brings
 
-    def taker(self, channel: Channel) -> Callable[[Any, int], None]:
-        """Takes the events of one channel, as ``take`` does, but does not count a change."""
-        return self._takers[_KINDS[channel]]
-
     def take(self, event: MarketEvent, now: int) -> None:
         """One market-data event, received at ``now`` (µs). What comes before ``up`` is left to REST."""
         self._takers[type(event)](event, now)
@@ -252,16 +241,6 @@ class Mirror:
         elif self.depth.feed.heard > self.touch.feed.heard and book.last_id >= quote.update_id:
             self.touch.suspect(now)
 
-    def _doubtful(self, strand: Strand, now: int, asked: int, patience: int) -> bool:
-        """True when REST, asked ``asked`` µs ago, should be asked whether a strand is quiet: at once before it is LIVE,
-        and once when frames were lost since it was last proven."""
-        feed = strand.feed
-        if feed.state is not FeedState.LIVE:
-            return strand.connected and strand.complete and not feed.framed
-        since = min(now - feed.proven, asked)
-        missed = bool(self.gaps) and strand.began < self.gaps[-1].start and now - since < self.gaps[-1].end
-        return missed or since >= patience
-
     def _probe(self, now: int) -> None:
         """Ask REST whether a strand is quiet or mute."""
         pairs = ((Need.TOUCH, (self.touch, self.depth), 1), (Need.LAST_TRADE, (self.trade, self.candle), SLOW))
@@ -272,6 +251,16 @@ class Mirror:
             if any(self._doubtful(strand, now, asked, self._patience * slowness) for strand in strands):
                 self._probed[need] = now
                 self._probes[need] = Due(now)
+
+    def _doubtful(self, strand: Strand, now: int, asked: int, patience: int) -> bool:
+        """True when REST, asked ``asked`` µs ago, should be asked whether a strand is quiet: at once before it is LIVE,
+        and once when frames were lost since it was last proven."""
+        feed = strand.feed
+        if feed.state is not FeedState.LIVE:
+            return strand.connected and strand.complete and not feed.framed
+        since = min(now - feed.proven, asked)
+        missed = bool(self.gaps) and strand.began < self.gaps[-1].start and now - since < self.gaps[-1].end
+        return missed or since >= patience
 
     def audit(self, now: int) -> None:
         """Have the book compared with REST, unnoticed by its readers, and put right where it differs."""
