@@ -8,7 +8,6 @@ are UTC; a time without a zone is read as UTC. Ranges are half-open: ``start`` b
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -20,19 +19,22 @@ import numpy as np
 import pandas as pd
 
 from kit.clock import Clock, WallClock
-from kit.errors import BadRange, UnknownName, UsageError, VenueRefused
+from kit.errors import BadRange, UnknownName, UsageError
 from kit.market import candles as bars
 from kit.market import tables
 from kit.market.candles import Moment
 from kit.market.feed import FeedState
 from kit.model import Instrument, Quote
-from kit.net import keys
+from kit.net import keys, paging
 from kit.net.history import History
+from kit.net.listing import Listing
 from kit.net.progress import shown
 from kit.net.rest import Rest
 from kit.runtime import runtime
-from kit.venues.base import Codec, Hosts, Key, Subscription
+from kit.venues.base import Codec, Hosts, Key, MarketCodec, Subscription
 from kit.venues.binance import BINANCE
+from kit.venues.coinbase import COINBASE
+from kit.venues.kraken import KRAKEN
 
 if TYPE_CHECKING:
     from kit.net.live import Live
@@ -41,14 +43,13 @@ if TYPE_CHECKING:
     from kit.net.stream import Streams
     from kit.sandbox.launcher import Handle
 
-CODECS: Mapping[str, Codec] = {"binance": BINANCE}
+CODECS: Mapping[str, MarketCodec] = {codec.name: codec for codec in (BINANCE, COINBASE, KRAKEN)}
 NEWEST = 500
 """How many candles come when neither a start nor a limit is given."""
 OPENING = 10.0
 """Seconds that ``live`` waits for its first picture."""
 
 _CONNECTING = threading.Lock()
-_SEPARATORS = re.compile(r"[/\-_:\s]+")
 
 
 class Venue:
@@ -56,7 +57,7 @@ class Venue:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: MarketCodec,
         environment: str,
         hosts: Hosts,
         *,
@@ -69,9 +70,8 @@ class Venue:
         self.codec, self.hosts, self.sandbox = codec, hosts, sandbox
         self._clock = clock or WallClock()
         self.rest = rest or Rest(codec, hosts, key=key, clock=self._clock)
-        self._history = History(self.rest, self._clock)
+        self._history, self._listing = History(codec, self.rest, self._clock), Listing(self.rest)
         self._lock = threading.Lock()
-        self._instruments: dict[str, Instrument] = {}
         self._streams: list[Streams] = []
         self._tapes: list[Recorder] = []
         self._lives: list[Live] = []
@@ -81,35 +81,15 @@ class Venue:
 
     def instruments(self) -> pd.DataFrame:
         """Everything that is traded here, asked anew: index ``symbol`` (BASE/QUOTE); steps and minima as floats."""
-        listed = self.rest.do(self.codec.instruments())
-        with self._lock:
-            self._instruments = {instrument.native: instrument for instrument in listed}
-        return tables.instruments(listed, self._origin())
+        return tables.instruments(self._listing.all(), self._origin())
 
     def instrument(self, symbol: str) -> Instrument:
-        """An instrument with its trading rules, by any spelling (BTC/USDT, btc-usdt, BTCUSDT).
+        """An instrument with its trading rules, by any spelling (BTC/USDT, btc-usdt, BTCUSDT; XBT/USD at Kraken).
 
-        It is asked for once; ``instruments()`` asks anew. UnknownName suggests the nearest.
+        It is asked for once; ``instruments()`` asks anew. UnknownName suggests the nearest; UsageError where one word
+        (ABCD) may be two instruments.
         """
-        parts = [part for part in _SEPARATORS.split(str(symbol).upper()) if part]
-        native = "".join(parts)
-        with self._lock:
-            found = self._instruments.get(native)
-        if found is None and native:
-            found = self._asked(native)
-        if found is None or (len(parts) > 1 and parts != [found.base.upper(), found.quote.upper()]):
-            table = self.instruments()
-            known: Iterable[str] = table.index if len(parts) > 1 else table["native"]
-            raise UnknownName("symbol", symbol, known, f"(venue.instruments() lists all {len(table)})")
-        with self._lock:
-            return self._instruments.setdefault(native, found)
-
-    def _asked(self, native: str) -> Instrument | None:
-        try:
-            listed = self.rest.do(self.codec.instruments([native]))
-        except VenueRefused:  # no such symbol; if it refuses us altogether, asking for all of them will show it
-            return None
-        return next((instrument for instrument in listed if instrument.native == native), None)
+        return self._listing.find(symbol)
 
     def time(self) -> pd.Timestamp:
         """The venue's clock, now."""
@@ -133,6 +113,8 @@ class Venue:
         Without ``start`` they are the newest ``limit`` (default 500) before ``end`` (default: now); with it all of
         them, or the first ``limit``. The bar that still forms has ``closed`` False. Bars that the venue does not have
         are listed in ``attrs["holes"]``; no bar at all is an empty frame. What takes over a second shows a bar.
+        Coinbase has no bars without trades, so where few are traded fewer than ``limit`` come; Kraken has the newest
+        720 only.
 
         Raises UnknownName for a symbol or interval nobody knows, BadRange for a range that can't be.
         """
@@ -173,9 +155,7 @@ class Venue:
         instrument = self.instrument(symbol)
         pages = self._history.trades(instrument.native, first, last, limit)
         came = shown(pages, len, f"{instrument.symbol} trades", limit, self._clock, wanted=progress)
-        return tables.trades(
-            [trade for page in came for trade in page], {"symbol": instrument.symbol, **self._origin()}
-        )
+        return tables.trades(paging.ascending(came), {"symbol": instrument.symbol, **self._origin()})
 
     def book(self, symbol: str, limit: int = 100) -> pd.DataFrame:
         """The order book now, ``limit`` levels a side: columns ``side`` (bid, then ask) ``price qty``, best first."""
@@ -256,6 +236,16 @@ class Venue:
         """What this venue, and what runs on it, is called in the runtime."""
         return f"{self.name} {self.environment} {self.hosts.rest}"
 
+    @property
+    def trading(self) -> Codec:
+        """The venue's language of orders and accounts; UsageError where only its market data is spoken."""
+        if isinstance(self.codec, Codec):
+            return self.codec
+        raise UsageError(
+            f"of {self.name} the kit reads the market data and does not speak orders and accounts yet; nothing was "
+            "sent. Trade on paper there, with kit.paper(venue)"
+        )
+
     def __repr__(self) -> str:
         simulated = ", simulated" if self.environment == "SANDBOX" else ""
         key = ", with a key" if self.rest.key else ""
@@ -325,7 +315,8 @@ def connect(
     """A venue by name: "sandbox" (the default) is the embedded, simulated exchange, found running or started.
 
     "binance" is Binance's market-data host, which needs no key; ``environment`` ("testnet", "demo", "live") chooses
-    another, with the key of ``kit.net.keys`` if there is one. ``sandbox`` names one of several sandboxes; ``seed`` or
+    another, with the key of ``kit.net.keys`` if there is one. "kraken" and "coinbase" are read without a key and have
+    nothing but market data here; paper accounts trade on it. ``sandbox`` names one of several sandboxes; ``seed`` or
     ``replay`` (a recording) and its ``speed`` say what market it has. The same arguments give the same venue again.
     """
     chosen = "sandbox" if name is None else str(name).lower()

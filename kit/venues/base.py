@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from ipaddress import ip_address
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -349,6 +349,7 @@ class MarketCodec(Protocol):
         ...
 
 
+@runtime_checkable
 class Codec(MarketCodec, Protocol):
     """A venue's whole language: orders too."""
 
