@@ -43,7 +43,11 @@ class Witness:
         """The venue's time at which each channel was first LIVE."""
         self._feeds = mirror.feeds
         self._shown: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+        self._epoch = 0
         self._book_seen: tuple[int, int] | None = None
+        self._built: dict[int, int] = {}
+        """When, by our clock -> the last update of a snapshot: the frames up to it are not missed after that."""
+        self._told = 0, 0.0, float("inf")
         self._floor, self._ceiling = 0.0, float("inf")
         self._quote_seen: Quote | None = None
         self._quote_place = 0
@@ -59,10 +63,11 @@ class Witness:
             Channel.CANDLE: self._candles,
         }
 
-    def snapshot_taken(self, snapshot: BookSnapshot, limit: int) -> None:
-        """The book was built anew: how far down it can be known."""
-        self._floor = snapshot.bids[-1][0] if len(snapshot.bids) >= limit else 0.0
-        self._ceiling = snapshot.asks[-1][0] if len(snapshot.asks) >= limit else float("inf")
+    def told(self, snapshot: BookSnapshot, limit: int) -> None:
+        """REST's book has come: if the book is built anew, it is from this one, and known no further down."""
+        floor = snapshot.bids[-1][0] if len(snapshot.bids) >= limit else 0.0
+        ceiling = snapshot.asks[-1][0] if len(snapshot.asks) >= limit else float("inf")
+        self._told = snapshot.last_id, floor, ceiling
 
     def look(self, channel: Channel, now: int, time: int) -> FeedState:
         """Compare what is shown at our time ``now`` with the venue's past up to its own ``time``; the state found."""
@@ -71,6 +76,9 @@ class Witness:
         if state is FeedState.LIVE and channel not in self.live_since:
             self.live_since[channel] = time
         try:
+            if self.mirror.book.epoch != self._epoch:
+                self._epoch = self.mirror.book.epoch
+                self._built[now], self._floor, self._ceiling = self._told
             self._laws[channel](time - feed.stale_after - SLACK, state is FeedState.LIVE)
         except AssertionError as broken:
             raise AssertionError(f"{self.market.native} {channel}: {broken}") from None
@@ -251,6 +259,7 @@ class Witness:
         self.check_candles()
         self.check_quotes()
         self.check_frames()
+        assert not mirror.depth.differences, f"the book was wrong: {mirror.depth.differences}"
         assert not mirror.holes, f"holes where the venue has none: {mirror.holes}"
         assert mirror.trades.last_id == market.first_id + len(market.prints) - 1, "the last trades are missing"
         assert mirror.book.last_id == market.first_update + len(market.changes) - 1, "the book is behind"
@@ -300,7 +309,10 @@ class Witness:
             for number, time in numbers:
                 if time > since and (channel, number) not in taken:
                     said = clock(time)
-                    known = any(start <= said + lag and said <= end for start, end in gaps)
+                    known = any(
+                        start <= said + lag and (said <= end or number <= self._built.get(end, 0))
+                        for start, end in gaps
+                    )
                     told_of = f"{market.native} {channel} {number} of {(said - START) / SECOND:.3f} s"
                     seconds = [((start - START) / SECOND, (end - START) / SECOND) for start, end in gaps]
                     assert known, f"{told_of} never came, and no gap says so: {seconds}"

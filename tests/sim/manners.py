@@ -99,7 +99,7 @@ class Manners:
         self._alive.discard(link)
         if not self._alive:
             self._ended_at, self._vain = at, 0
-            self._fruitless += link not in self._leaving
+            self._fruitless = 0 if link in self._leaving else self._fruitless + 1
         elif link > max(self._alive):
             self._vain_at = at
             self._vain += 1

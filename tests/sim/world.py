@@ -20,7 +20,7 @@ from kit.errors import KitError
 from kit.market.feed import FeedState
 from kit.market.mirror import Mirror
 from kit.market.strand import PAGE, Ask, Need
-from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
+from kit.model import BookDelta, Candle, Channel, Quote, Trade
 from kit.net.link import Allowance
 from kit.net.pacing import Pacer
 from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
@@ -43,7 +43,7 @@ UNSEEN = round(STALE_AFTER * SECOND) + SLACK
 SNAPSHOTS = (4, 6.0)
 """So many book snapshots in so many seconds, for all instruments together."""
 NATIVES = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
-PROBES = (Need.TOUCH, Need.LAST_TRADE)
+PROBES, BOOKS = (Need.TOUCH, Need.LAST_TRADE), (Need.BOOK, Need.AUDIT)
 CHANNELS: dict[type[MarketEvent], Channel] = {
     Trade: Channel.TRADE,
     Candle: Channel.CANDLE,
@@ -144,7 +144,13 @@ class World:
         native, interval = market.native, market.interval
         candles, trades, quotes = rows
         mirror = Mirror(
-            native, interval, stale_after=STALE_AFTER, candle_rows=candles, trade_rows=trades, quote_rows=quotes
+            native,
+            interval,
+            stale_after=STALE_AFTER,
+            candle_rows=candles,
+            trade_rows=trades,
+            quote_rows=quotes,
+            snapshot_levels=self.limit,
         )
         channels = (Channel.TRADE, Channel.QUOTE, Channel.BOOK)
         wanted = [Subscription(channel, native) for channel in channels]
@@ -292,8 +298,11 @@ class World:
         for seat in self.seats.values():
             seat.mirror.tick(self.local)
             self._look(seat)
-            if self._random.random() < 0.01:
+            draw = self._random.random()
+            if draw < 0.01:
                 seat.witness.keep_frames()
+            elif draw < 0.02:
+                seat.mirror.audit(self.local)
 
     def _act(self) -> None:
         """Do what the supervisor says."""
@@ -360,7 +369,7 @@ class World:
         if ask.need is Need.RENEWAL:
             self.supervisor.renew(seat.subscription(ask.channel), self.local)
             self._act()
-        elif ask.need is Need.BOOK and not self._snapshots.take(self.local):
+        elif ask.need in BOOKS and not self._snapshots.take(self.local):
             seat.mirror.failed(ask, self.local, "waiting for its turn to ask for the book", 1.0)
         else:
             self._leave(seat, ask, self._call(seat, ask))
@@ -372,7 +381,7 @@ class World:
                 return CODEC.candles(native, seat.market.interval, ask.start, None, PAGE)
             case Need.TRADES:
                 return CODEC.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
-            case Need.BOOK:
+            case Need.BOOK | Need.AUDIT:
                 return CODEC.book(native, self.limit)
             case Need.QUOTE | Need.TOUCH:
                 return CODEC.book(native, 5)
@@ -414,12 +423,12 @@ class World:
         except KitError as error:
             seat.mirror.failed(ask, self.local, str(error), 0.0)
             return
-        epoch, before = seat.mirror.book.epoch, seat.shown()
+        if ask.need in BOOKS:
+            seat.witness.told(value, self.limit)
+        before = seat.shown()
         proved = seat.mirror.answer(ask, value, self.local)
         late = ask.need not in PROBES and ask.at < seat.up_at.get(ask.channel, 0)
         assert not late or seat.shown() == before, f"an answer from before the last connection was taken: {ask}"
-        if isinstance(value, BookSnapshot) and seat.mirror.book.epoch != epoch:
-            seat.witness.snapshot_taken(value, self.limit)
         if proved:
             self.supervisor.vouch(self.local)
 
