@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.client import ClientConnection
-from websockets.frames import DATA_OPCODES, CloseCode, Frame
+from websockets.frames import DATA_OPCODES, TEXT, CloseCode, Frame
 from websockets.protocol import Event, State
 
 from kit.clock import Clock
@@ -72,15 +72,17 @@ class Connection(ClientConnection):
 
     def process_event(self, event: Event) -> None:
         """A frame, or the answer to the handshake."""
-        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+        if not isinstance(event, Frame):
             super().process_event(event)
-        elif event.fin and not self._parts:
+        elif event.opcode is TEXT and event.fin:
             self._receive(bytes(event.data), self._read)
-        else:
+        elif event.opcode in DATA_OPCODES:
             self._join(event)
+        else:
+            super().process_event(event)
 
     def _join(self, frame: Frame) -> None:
-        """A fragment; the last one completes the message."""
+        """A message in binary, or a fragment of one; the last fragment completes it."""
         self._parts.append(bytes(frame.data))
         if frame.fin:
             message = b"".join(self._parts)
