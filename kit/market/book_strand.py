@@ -89,9 +89,9 @@ class BookStrand(Strand):
         top = self.top
         if top is None:
             return
-        self.tops.put(top, source, now, self.book.epoch)
-        lowest, _, _, highest = self._range
-        if top.bid < lowest or top.ask > highest:
+        if self._known(top.bid) and self._known(top.ask):
+            self.tops.put(top, source, now, self.book.epoch)
+        else:
             self.book.desync()
             self._gap("the market has left the prices that the book was told of", now)
 
@@ -126,9 +126,10 @@ class BookStrand(Strand):
             self.end_audit()
             return
         self.audits += 1
-        self.differences = tuple(found)
-        if found:
-            self._host.lost(Gap(self._audited, now, f"{len(found)} levels of the book were wrong", self.channel))
+        self.differences = tuple(level for level in found if self._known(level.price))
+        if self.differences:
+            reason = f"{len(self.differences)} levels of the book were wrong"
+            self._host.lost(Gap(self._audited, now, reason, self.channel))
         self._know(self._told)
         self.end_audit()
 
@@ -140,6 +141,11 @@ class BookStrand(Strand):
         lowest, near_low = (bids[-1][0], (bids[0][0] + bids[-1][0]) / 2) if len(bids) >= self._depth else (0.0, 0.0)
         highest, near_high = (asks[-1][0], (asks[0][0] + asks[-1][0]) / 2) if len(asks) >= self._depth else (inf, inf)
         self._range = lowest, near_low, near_high, highest
+
+    def _known(self, price: float) -> bool:
+        """True for a price at which the book was told of every level."""
+        lowest, _, _, highest = self._range
+        return lowest <= price <= highest
 
     def _leaves(self) -> bool:
         """True when the market is half way out of what the book was told of."""
