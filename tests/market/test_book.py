@@ -118,12 +118,29 @@ def test_a_gap_among_kept_deltas_leaves_the_rest_for_a_newer_snapshot() -> None:
     assert book.best().bid == 9.7
 
 
+def test_deltas_kept_before_a_loss_are_not_replayed_after_it() -> None:
+    book = Book("X")
+    book.apply(delta(11, 11, [(9.5, 1.0)]))
+    book.desync()
+    book.load(snapshot(10))
+    assert book.last_id == 10
+
+
 def test_a_crossed_book_is_never_shown() -> None:
     book = loaded(10)
     with pytest.raises(SequenceGap, match="crossed"):
         book.apply(delta(11, 11, [(11.0, 1.0)]))
     with pytest.raises(BookUnsynced):
         book.best()
+
+
+def test_a_delta_that_crossed_the_book_is_kept_for_the_next_snapshot() -> None:
+    book = loaded(10)
+    with pytest.raises(SequenceGap, match="crossed"):
+        book.apply(delta(11, 12, [(11.0, 1.0)]))
+    book.load(snapshot(11, [(9.0, 1.0)], [(12.0, 1.0)]))
+    assert book.last_id == 12
+    assert book.best().bid == 11.0
 
 
 def test_the_revision_is_even_between_writes_and_changes_with_each() -> None:

@@ -37,12 +37,13 @@ class Naive:
 
 
 def check(ladder: Ladder, naive: Naive) -> None:
-    for n in (0, 1, 2, 5, 1_000):
-        assert ladder.top(n) == naive.top(n)
-    assert len(ladder.levels) == len(naive.levels)
+    whole = naive.top(len(naive.levels))
+    for n in (0, 1, 2, 5, 100, 10_000):
+        assert ladder.top(n) == whole[:n]
+    assert len(ladder.levels) == len(whole)
     assert len(ladder.near) <= (naive.depth or module.MOST)
-    if naive.levels:
-        assert ladder.near[-1 if naive.side is Side.BUY else 0] == naive.top(1)[0][0]
+    if whole:
+        assert ladder.near[-1 if naive.side is Side.BUY else 0] == whole[0][0]
     else:
         assert not ladder.near
 
@@ -69,15 +70,29 @@ def test_after_any_messages_a_side_is_what_a_plain_dict_holds(
 def test_a_side_of_thousands_of_levels_follows_a_market_that_wanders(side: Side) -> None:
     draw = random.Random(5)  # noqa: S311 - a made-up market, not a secret
     ladder, naive, mid = Ladder(side), Naive(side, None), 10_000
-    opening = [(float(mid - side.sign * step), 1.0) for step in range(1, 3_000)]
+    opening = [(float(mid - side.sign * step), 1.0) for step in range(1, 2_000)]
     ladder.load(opening)
     naive.apply(opening)
-    for _ in range(300):
+    for _ in range(200):
         mid += draw.randint(-40, 40)
         gone = [(price, 0.0) for price, _ in naive.top(200) if side.sign * (price - mid) >= 0]
         come = {float(mid - side.sign * round(draw.expovariate(0.01) + 1)): draw.random() for _ in range(20)}
         ladder.apply([*gone, *come.items()])
         naive.apply([*gone, *come.items()])
+        check(ladder, naive)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_any_level_may_go_come_back_and_go_again(side: Side) -> None:
+    """The last of the prices kept in order too."""
+    ladder, naive = Ladder(side), Naive(side, None)
+    opening = [(float(price), 1.0) for price in range(1, 2 * module.MOST)]
+    ladder.load(opening)
+    naive.apply(opening)
+    for price, qty in opening:
+        for change in (0.0, 2.0, 0.0, qty):
+            ladder.apply([(price, change)])
+            naive.apply([(price, change)])
         check(ladder, naive)
 
 
