@@ -23,6 +23,7 @@ KitError
 ├── DataError                 an answer came and can't be trusted
 │   ├── BadAnswer               not what the venue's documentation promises
 │   ├── SequenceGap             messages are missing
+│   ├── Lagged                  a consumer is slower than the market, and has missed something
 │   └── BookUnsynced            the book is not in step with the venue: it is not shown
 ├── NotYet (TimeoutError)     what was waited for has not come; waiting again is safe
 └── StoreError                the disk: nothing is sent that could not be written down first
@@ -147,6 +148,10 @@ class BadAnswer(DataError):
 
 class SequenceGap(DataError):
     """Messages of a stream are missing."""
+
+
+class Lagged(DataError):
+    """A consumer of live events is slower than the market; what it missed is recorded."""
 
 
 class BookUnsynced(DataError):

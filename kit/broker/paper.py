@@ -232,7 +232,7 @@ class Market(Protocol):
     def quote(self) -> Quote | None: ...
     @property
     def book(self) -> Depth: ...
-    def on_event(self, callback: Callable[[object, int], object]) -> Callable[[], None]: ...
+    def tap(self, callback: Callable[[object, int], object]) -> Callable[[], None]: ...
 
 
 @dataclass
@@ -349,7 +349,7 @@ class PaperGateway:
                 return
             market = self._market(instrument.symbol)
             self._seats[instrument.symbol] = seat = _Seat(instrument, market, lambda: None)
-            seat.leave = market.on_event(partial(self._on_event, seat))
+            seat.leave = market.tap(partial(self._on_event, seat))
 
     def _ask(self, call: tuple[str, str], send: Callable[[int], None]) -> list[Report] | None:
         """Send something to the venue and wait for its answer; None when it does not come in time."""

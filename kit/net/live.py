@@ -26,16 +26,18 @@ from kit.market.feed import FeedState, Picture
 from kit.market.mirror import Mirror
 from kit.market.strand import DEPTH, PAGE, Ask, Gap, Need
 from kit.model import BookSnapshot, Channel, Instrument, Quote
+from kit.net.follower import Callback, Follower
 from kit.net.history import History, Rest
 from kit.net.loop import Loop
+from kit.net.outbox import BookChanged, Outbox
 from kit.net.recorder import Recorder
 from kit.net.shared_book import SharedBook
 from kit.net.stream import Streams
 from kit.net.supervisor import BEAT
 from kit.venues.base import Call, MarketCodec, MarketEvent, Subscription
 
-Callback = Callable[[MarketEvent, int], object]
-
+WAITING = 10_000
+"""Events that may wait for a slow consumer before it halts."""
 MEASURE_EVERY = MINUTE
 """µs between two measurements of the venue's clock."""
 TOUCH = 5
@@ -87,6 +89,7 @@ class Live:
         self._book = SharedBook(self._mirror.book)
         self._labels: dict[Any, Any] = {"symbol": self.symbol, "venue": codec.name, "environment": environment}
         self._callbacks: tuple[Callback, ...] = ()
+        self._boxes: list[Outbox] = []
         self._joining = threading.Lock()
         self._waiters: set[threading.Event] = set()
         self._error: str | None = None
@@ -269,12 +272,50 @@ class Live:
         """Wait until the state is LIVE; False when ``timeout`` seconds pass first."""
         return self._until(lambda: self.state is FeedState.LIVE, timeout)
 
-    def on_event(self, callback: Callback) -> Callable[[], None]:
-        """Have ``callback(event, received µs)`` called for each market-data event, after it has been taken in.
+    def on_event(self, callback: Callback, *, slow: str = "conflate", capacity: int = WAITING) -> Follower:
+        """Have ``callback(event, received µs)`` called for each market-data event, on a thread of its own.
 
-        It runs on the thread of the sockets: it must be quick and must not raise. ``event.symbol`` is the venue's
-        spelling. Events are the stream's own; what REST fills in later is in the frames only. The function that is
-        returned ends it.
+        A callback that is slower than the market does without something, never the picture: with ``slow="conflate"``
+        quotes and versions of the forming bar give way to newer ones and book updates come as ``BookChanged``; trades
+        and closed bars, or with ``slow="halt"`` everything, wait until ``capacity`` of them do, and then the follower
+        halts and records what it missed (``kit.net.outbox``). ``event.symbol`` is the venue's spelling. Events are the
+        stream's own; what REST fills in later is in the frames only. ``stop()`` of what is returned ends it.
+        """
+        box = Outbox(capacity, slow)
+        follower = Follower(self.symbol, callback, box, self.tap(box.put))
+        with self._joining:
+            self._boxes = [*(kept for kept in self._boxes if not kept.closed), box]
+        return follower
+
+    def watch(
+        self, *, slow: str = "conflate", capacity: int = WAITING, timeout: float | None = None
+    ) -> Iterator[MarketEvent | BookChanged]:
+        """The market-data events as they come: ``for event in live.watch(): …``, until this is closed.
+
+        ``slow`` and ``capacity`` as for ``on_event``; where events had to be missed, Lagged is raised, and watching
+        anew goes on with the newest. NotYet when nothing comes for ``timeout`` seconds.
+        """
+        if self._loop.inside:
+            raise UsageError("waiting inside a callback would stop the data that is waited for")
+        box = Outbox(capacity, slow)
+        leave = self.tap(box.put)
+        with self._joining:
+            self._boxes = [*(kept for kept in self._boxes if not kept.closed), box]
+        try:
+            while not self._closed:
+                waited = box.take(timeout)
+                if waited is not None:
+                    yield waited[0]
+                elif not self._closed:
+                    self._not_yet("nothing new came", timeout)
+        finally:
+            leave()
+            box.close()
+
+    def tap(self, callback: Callback) -> Callable[[], None]:
+        """As ``on_event``, but on the thread of the sockets, right after an event has been taken in.
+
+        For what must see every event at once and is quick: everything waits for it. What is returned ends it.
         """
         with self._joining:
             self._callbacks = (*self._callbacks, callback)
@@ -458,6 +499,8 @@ class Live:
 
     def _end(self) -> None:
         self._closed = True
+        for box in self._boxes:
+            box.close()
         self._mirror.close()
         self._follow(self._clock.now())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from kit.errors import SequenceGap, UnknownName, UsageError
+from kit.errors import Lagged, UnknownName, UsageError
 from kit.market.candles import iso
 from kit.model import BookDelta, BookSnapshot, Candle, Quote
 
@@ -51,7 +51,7 @@ class Outbox:
 
     What is no state (a trade, a closed bar; with ``"halt"`` everything) is never dropped silently. It waits in its
     order, and when ``capacity`` of these wait and one more comes, the box halts: that one and all after it are not
-    taken, but counted. ``take`` hands out what waited until then and after that raises ``SequenceGap``, again and
+    taken, but counted. ``take`` hands out what waited until then and after that raises ``Lagged``, again and
     again, until ``resume``: then the box takes events again and ``gaps`` tells what was missed. States are taken
     while it is halted too, and handed out after ``resume``, so that the newest is always told. Events that were
     missed are in the live frames all the same; a book put together from updates must begin anew.
@@ -87,6 +87,11 @@ class Outbox:
         """What the consumer missed, the oldest first; while halted the last one still grows."""
         with self._lock:
             return (*self._gaps, self._halt) if self._halt is not None else tuple(self._gaps)
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing more is taken."""
+        return self._closed
 
     # -- the writer's side
 
@@ -130,13 +135,13 @@ class Outbox:
         """The next event and when it was received (µs).
 
         Waits up to ``timeout`` seconds (None: for ever); None when nothing came, or when the box is closed and empty.
-        SequenceGap when it has halted and all that waited is handed out.
+        Lagged when it has halted and all that waited is handed out.
         """
         with self._lock:
             if not self._come(timeout):
                 return None
             if self._halt is not None and next(iter(self._waiting)) == _HALT:
-                raise SequenceGap(_words(self._halt, self.capacity))
+                raise Lagged(_words(self._halt, self.capacity))
             key, waited = self._waiting.popitem(last=False)
             self._lossless -= isinstance(key, int)
             return waited

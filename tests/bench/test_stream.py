@@ -244,7 +244,7 @@ def ours(venue: Venue, path: str = "", coalesce: float = 0.0, note: Note = lambd
         BINANCE, Rest(venue.market), streams, loop=loop, clock=clock, instrument=BTC, interval="1m", environment="DATA"
     )
     if path:
-        live.on_event(lambda event, now: note(now))
+        live.tap(lambda event, now: note(now))
     assert over.wait(60)
     live.close()
     streams.close()

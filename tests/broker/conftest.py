@@ -80,7 +80,7 @@ class Market:
     def ready(self, timeout: float) -> bool:
         return self.state is FeedState.LIVE
 
-    def on_event(self, callback: Callable[[object, int], object]) -> Callable[[], None]:
+    def tap(self, callback: Callable[[object, int], object]) -> Callable[[], None]:
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 

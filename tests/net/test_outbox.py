@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.errors import SequenceGap, UnknownName, UsageError
+from kit.errors import Lagged, UnknownName, UsageError
 from kit.model import BookDelta, BookSnapshot, Candle, Quote, Side, Trade
 from kit.net.outbox import BookChanged, Missed, Outbox
 
@@ -106,7 +106,7 @@ def test_when_too_much_waits_it_halts_hands_out_what_it_holds_and_says_what_was_
     assert made.halted
     assert [made.take(0) for _ in range(3)] == [(trade(n), n) for n in range(3)]
     for _ in range(2):
-        with pytest.raises(SequenceGap, match=r"3 events .*00:00:00.000003\+00:00 to .*00:00:00.000005.*resume\(\)"):
+        with pytest.raises(Lagged, match=r"3 events .*00:00:00.000003\+00:00 to .*00:00:00.000005.*resume\(\)"):
             made.take(0)
     assert made.gaps == (Missed(3, 5, 3),)
 
@@ -139,7 +139,7 @@ def test_states_are_told_after_a_halt_as_they_are_then() -> None:
     made.put(delta(3), 7)
     assert [made.take(0), made.take(0)] == [(trade(0), 0), (quote(2), 5)]
     made.put(quote(3), 8)
-    with pytest.raises(SequenceGap):
+    with pytest.raises(Lagged):
         made.take(0)
     made.resume()
     assert drained(made) == [BookChanged("BTC/USDT"), quote(3)]
@@ -159,7 +159,7 @@ def test_with_the_policy_halt_nothing_is_conflated() -> None:
     assert drained(box(*events, slow="halt")) == events
     made = box(*events, capacity=4, slow="halt")
     assert [made.take(0) for _ in range(4)] == [(event, n) for n, event in enumerate(events[:4])]
-    with pytest.raises(SequenceGap, match="2 events"):
+    with pytest.raises(Lagged, match="2 events"):
         made.take(0)
 
 
@@ -237,7 +237,7 @@ class Consumer:
     def take(self) -> bool:
         try:
             item = self.box.take(0)
-        except SequenceGap:
+        except Lagged:
             self.box.resume()
             return True
         if item is None:

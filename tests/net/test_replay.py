@@ -558,7 +558,7 @@ def test_a_tape_of_the_sandbox_holds_what_its_live_frame_showed(sandbox_venue: V
     live = sandbox_venue.live("BTC/USDT", "1s")
     came: Counter[type] = Counter()
     with sandbox_venue.record(path):
-        live.on_event(lambda event, _: came.update([type(event)]))
+        live.tap(lambda event, _: came.update([type(event)]))
         until = time.monotonic() + 30
         while not (came[Trade] >= 5 and came[Candle] >= 5 and came[BookDelta] >= 10) and time.monotonic() < until:
             live.wait(timeout=10)
