@@ -205,7 +205,7 @@ def unknown_is_not_failed(story: Story, stage: Stage, cleanup: ExitStack) -> Non
         order.status in ("filled", "expired"),
         f"{first} -> {order.status}",
     )
-    executions = stage.venue.rest.do(stage.venue.codec.fills(instrument, venue_order_id=None, from_id=None))
+    executions = stage.venue.rest.do(stage.venue.trading.fills(instrument, venue_order_id=None, from_id=None))
     at_venue = {fill.venue_id for fill in executions}
     story.check("and the venue has it once", len(at_venue) == len(account.orders) == 1, f"{len(at_venue)} order there")
 

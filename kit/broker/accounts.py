@@ -170,7 +170,7 @@ def live(
     Raises LiveForbidden for any other host, MissingKey without a key (it says how to give one), AccountBusy.
     """
     _refuse_no_venue("live", venue)
-    forbid_real_money(venue.hosts, venue.codec)
+    forbid_real_money(venue.hosts, venue.trading)
     environment = venue.environment.lower()
     if venue.rest.key is None:
         raise MissingKey(
@@ -238,7 +238,7 @@ def _paper_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack)
 
 def _live_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
     markets, clock = Markets(wish.venue), _measured_clock(wish.venue)
-    desk = _desk(wish, journal, LiveGateway(wish.venue.rest, wish.venue.codec), markets, lost_after=LOST_AFTER)
+    desk = _desk(wish, journal, LiveGateway(wish.venue.rest, wish.venue.trading), markets, lost_after=LOST_AFTER)
     try:
         reconcile(desk)
     except Unreached as error:
@@ -266,7 +266,7 @@ def _paper_terms(wish: _Wish) -> Terms:
 
 def _live_terms(wish: _Wish) -> Terms:
     """A live account begins with what the venue says it holds."""
-    held = wish.venue.rest.do(wish.venue.codec.balances())
+    held = wish.venue.rest.do(wish.venue.trading.balances())
     return _terms(wish, {balance.asset: balance.total for balance in held if balance.total}, Fees())
 
 
