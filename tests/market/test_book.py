@@ -190,11 +190,12 @@ def test_a_checksum_that_does_not_match_hides_the_book() -> None:
         book.best()
 
 
-def test_a_snapshot_whose_checksum_does_not_match_is_not_shown() -> None:
-    book = Book("X", BookRule.CHECKSUM, 10)
+def test_a_snapshot_whose_checksum_does_not_match_is_not_shown_nor_is_what_was_there_before() -> None:
+    book = checked()
     with pytest.raises(SequenceGap, match="checksum"):
         book.load(BookSnapshot("X", 0, BIDS, ASKS, 5, 1))
     assert not book.synced
+    assert (book.checksums_ok, book.checksums_failed) == (1, 1)
 
 
 def test_a_zero_kept_or_dropped_by_the_venue_matters_to_the_checksum() -> None:
