@@ -275,7 +275,8 @@ class Strand:
         if self.feed.state is FeedState.LIVE and not self.restored and self._lost is None:
             self._lost = (self.feed.whole, reason)
         if event is FeedEvent.GAP:
-            self._host.missed(Gap(self.feed.whole, now, reason, self.channel))
+            start = min(self.feed.whole, now)  # what was held is dated when it was received
+            self._host.missed(Gap(start, now, reason, self.channel))
         self.feed.advance(event, reason)
 
     def _start_over(self, now: int) -> None:
