@@ -126,6 +126,13 @@ def test_deltas_kept_before_a_loss_are_not_replayed_after_it() -> None:
     assert book.last_id == 10
 
 
+def test_a_snapshot_without_a_time_leaves_the_last_known_one() -> None:
+    book = Book("X")
+    book.load(BookSnapshot("X", 10, [(9.0, 1.0)], [], time=5))
+    book.load(snapshot(11))
+    assert book.time == 5
+
+
 def test_a_crossed_book_is_never_shown() -> None:
     book = loaded(10)
     with pytest.raises(SequenceGap, match="crossed"):
