@@ -200,7 +200,8 @@ class Venue:
         """
         from kit.net.recorder import Recorder
 
-        recorder = Recorder(self.name, path, self._clock)
+        name = "sandbox" if self.environment == "SANDBOX" else self.name  # simulated data says so on tape too
+        recorder = Recorder(name, path, self._clock)
         with self._lock:
             self._tapes = [*(tape for tape in self._tapes if tape.recording), recorder]
             self.rest.witnesses = tuple(self._tapes)

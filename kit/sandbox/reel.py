@@ -22,24 +22,8 @@ from kit.model import BookDelta, BookSnapshot, Instrument
 from kit.sandbox.bars import Prints
 from kit.sandbox.chance import Floats, Ints
 from kit.sandbox.takes import Answer, Collected, Take
+from kit.venues.taped import divide
 
-_QUOTES = (
-    "USDT",
-    "FDUSD",
-    "USDC",
-    "TUSD",
-    "BUSD",
-    "DAI",
-    "USD",
-    "EUR",
-    "GBP",
-    "TRY",
-    "BRL",
-    "JPY",
-    "BTC",
-    "ETH",
-    "BNB",
-)
 _DOLLARS = ("USDT", "FDUSD", "USDC", "TUSD", "BUSD", "DAI", "USD")
 _DECIMALS = 8  # all that Binance's wire ever carries
 _CHECKPOINT = 512  # deltas
@@ -249,8 +233,7 @@ def _steps(values: Floats, step: Decimal) -> Ints:
 
 def _instrument(native: str, take: Take, book: BookSnapshot) -> Instrument:
     """What the data tell of an instrument; of the rules that leave no trace in data only the usual 5 $ are assumed."""
-    quote = next((name for name in _QUOTES if native.endswith(name) and native != name), "")
-    base = native.removesuffix(quote)
+    base, quote = divide(native)
     amounts, touches, levels = (np.array(flat, np.float64) for flat in (take.amounts, take.touches, take.levels))
     shown = np.array([*book.bids, *book.asks], np.float64).ravel()
     columns = (amounts, touches, levels, shown)  # each of them: price, quantity, price, quantity …
@@ -258,7 +241,7 @@ def _instrument(native: str, take: Take, book: BookSnapshot) -> Instrument:
     return Instrument(
         symbol=f"{base}/{quote}" if quote else native,
         native=native,
-        base=base,
+        base=base or native,
         quote=quote,
         tick=_common_step(np.concatenate([flat[::2] for flat in columns])),
         lot=lot,

@@ -15,12 +15,12 @@ import msgspec
 
 from kit.errors import BadAnswer
 from kit.model import BookDelta, BookSnapshot, Candle, Instrument, Levels, Quote, Trade, Written
-from kit.venues import binance_streams, binance_wire
+from kit.venues import binance_wire
 from kit.venues.base import Event, MarketCodec
 from kit.venues.binance import BINANCE
 from kit.venues.coinbase import COINBASE
 from kit.venues.kraken import KRAKEN
-from kit.venues.wire import MALFORMED, Id, bad_answer, decoder, reading
+from kit.venues.wire import MALFORMED, Id, decoder, reading
 
 Told = BookSnapshot | list[Instrument] | None
 """What a REST answer says that a replay has a use for."""
@@ -96,11 +96,6 @@ def _speaks(taped: Taped, frame: bytes) -> bool:
 _Text = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,24}(\.[0-9]{1,24})?\Z")]
 
 
-class _Delta(msgspec.Struct):
-    bids: list[tuple[_Text, _Text]] = msgspec.field(name="b")
-    asks: list[tuple[_Text, _Text]] = msgspec.field(name="a")
-
-
 class _Depth(msgspec.Struct):
     bids: list[tuple[_Text, _Text]]
     asks: list[tuple[_Text, _Text]]
@@ -115,24 +110,12 @@ class _Aggregate(msgspec.Struct):
 
 
 _combined = decoder(_Combined)
-_delta = decoder(_Delta)
 _depth = decoder(_Depth)
 _aggregate = decoder(_Aggregate)
 
 
 _SHALLOW = frozenset(map(str, range(PARTIAL_BOOK + 1)))
 """How a top is asked for."""
-
-
-def _binance(frame: bytes) -> Sequence[Event]:
-    events = binance_streams.decode(frame)
-    if events and type(events[0]) is BookDelta:
-        try:
-            levels = _delta(_inner(frame))
-            return (msgspec.structs.replace(events[0], bids=_written(levels.bids), asks=_written(levels.asks)),)
-        except MALFORMED as error:
-            raise bad_answer("Binance's stream frame", frame, error) from None
-    return events
 
 
 def _inner(frame: bytes) -> bytes | msgspec.Raw:
@@ -214,7 +197,7 @@ def _halves(separator: str) -> Callable[[str], tuple[str, str]]:
     return divide
 
 
-_BINANCE = Taped(BINANCE, _binance, _binance_answer, _binance_last_id, divide=divide)
+_BINANCE = Taped(BINANCE, BINANCE.decode_written, _binance_answer, _binance_last_id, divide=divide)
 _KRAKEN = Taped(KRAKEN, KRAKEN.decode_written, depth=_kraken_depth, divide=_halves("/"))
 _COINBASE = Taped(COINBASE, COINBASE.decode_written, divide=_halves("-"))
 _LANGUAGES = (_BINANCE, _KRAKEN, _COINBASE)
