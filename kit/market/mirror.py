@@ -257,7 +257,7 @@ class Mirror:
         and once when frames were lost since it was last proven."""
         feed = strand.feed
         if feed.state is not FeedState.LIVE:
-            return strand.connected and strand.complete and not feed.framed
+            return strand.mute or (strand.connected and strand.complete and not feed.framed)
         since = min(now - feed.proven, asked)
         missed = bool(self.gaps) and strand.began < self.gaps[-1].start and now - since < self.gaps[-1].end
         return missed or since >= patience

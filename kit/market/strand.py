@@ -133,6 +133,11 @@ class Strand:
         """When all that came before was last put in question and read anew, µs."""
         return self._began
 
+    @property
+    def mute(self) -> bool:
+        """True while it is up, and was silent for longer than it may be."""
+        return self._up and self._mute
+
     # -- what happens to the channel
 
     def start(self) -> None:

@@ -561,6 +561,22 @@ def test_a_book_that_stands_still_while_quotes_move_on_is_not_shown() -> None:
     assert scene.mirror.book.bids(99) == sorted(scene.venue.levels[1].items(), reverse=True)
 
 
+def test_a_channel_that_fell_silent_beside_lively_ones_is_asked_after_until_it_is_subscribed_to_anew() -> None:
+    scene, renewed = Scene().live(), []
+    for n in range(400):
+        scene.after(0.25)
+        events = [*scene.venue.level(1, 99.0, 1.0 + n % 7), *scene.venue.trade(scene.now, 100.0)]
+        scene.tell([event for event in events if isinstance(event, Trade | Candle)])  # quotes and book are deaf
+        scene.mirror.tick(scene.now)
+        for ask in scene.mirror.asks(scene.now):
+            if ask.need is Need.RENEWAL:
+                renewed.append(ask.channel)
+            else:
+                scene.mirror.answer(ask, scene.venue.answer(ask), scene.now)
+    assert {Channel.QUOTE, Channel.BOOK} <= set(renewed)
+    assert scene.state() is FeedState.STALE
+
+
 def test_a_closed_mirror_asks_for_nothing_and_takes_nothing() -> None:
     scene = Scene().live()
     scene.mirror.close()
