@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -17,11 +18,21 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidState
 from websockets.http11 import Request, Response
 
+from kit.clock import WallClock
+from kit.model import Instrument
+from kit.net.live import Live
 from kit.net.loop import Loop
+from kit.net.rest import Rest
+from kit.net.stream import Streams
+from kit.net.supervisor import Backoff
 from kit.venues.base import Hosts
+from kit.venues.binance import BINANCE
 
 T = TypeVar("T")
 MINUTE = 60_000
+BTC = Instrument(
+    symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.00001")
+)
 
 
 class TinyVenue:
@@ -254,6 +265,36 @@ def loop() -> Iterator[Loop]:
     made = Loop()
     yield made
     made.close()
+
+
+@pytest.fixture
+def opened(tiny: TinyVenue, loop: Loop) -> Iterator[Callable[..., Live]]:
+    """Opens live instruments of the tiny venue, with short pauses; closes them at the end."""
+    clock, made = WallClock(), []
+    rest = Rest(BINANCE, tiny.hosts, clock=clock)
+    streams = Streams(BINANCE, tiny.hosts, loop=loop, clock=clock, seed=1)
+    streams.supervisor.backoff = Backoff(1, first=0.02)
+
+    def open_live(**options: Any) -> Live:
+        told: dict[str, Any] = {"instrument": BTC, "interval": "1m", "environment": "SANDBOX"} | options
+        made.append(Live(BINANCE, rest, streams, loop=loop, clock=clock, **told))
+        return made[-1]
+
+    yield open_live
+    for live in made:
+        live.close()
+    streams.close()
+    rest.close()
+
+
+@pytest.fixture
+def live(tiny: TinyVenue, opened: Callable[..., Live], loop: Loop, eventually: Callable[..., None]) -> Live:
+    """LIVE, with a frame of the book and one of the quotes, and no question under way."""
+    live = opened()
+    assert live.ready(10)
+    tiny.level("b", "99.00", "3.0")
+    eventually(lambda: live.quote and live.quote.bid_qty == 3.0 and not loop._tasks)
+    return live
 
 
 @pytest.fixture(scope="session")

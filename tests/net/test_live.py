@@ -7,63 +7,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from kit.clock import WallClock
 from kit.errors import BookUnsynced, NotYet, UsageError
-from kit.market import candles
+from kit.market import candles, trade_strand
 from kit.market.feed import FeedState
-from kit.model import Instrument, Quote, Trade
+from kit.model import Channel
 from kit.net.live import Live
-from kit.net.loop import Loop
-from kit.net.rest import Rest
-from kit.net.stream import Streams
-from kit.net.supervisor import Backoff
-from kit.venues.binance import BINANCE
 
 Eventually = Callable[[Callable[[], object]], None]
 Tiny = Any  # the fixture of conftest.py
 Open = Callable[..., Live]
-BTC = Instrument(
-    symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.00001")
-)
-
-
-@pytest.fixture
-def opened(tiny: Tiny, loop: Loop) -> Iterator[Open]:
-    """Opens live instruments of the tiny venue, with short pauses; closes them at the end."""
-    clock, made = WallClock(), []
-    rest = Rest(BINANCE, tiny.hosts, clock=clock)
-    streams = Streams(BINANCE, tiny.hosts, loop=loop, clock=clock, seed=1)
-    streams.supervisor.backoff = Backoff(1, first=0.02)
-
-    def open_live(**options: Any) -> Live:
-        told: dict[str, Any] = {"instrument": BTC, "interval": "1m", "environment": "SANDBOX"} | options
-        made.append(Live(BINANCE, rest, streams, loop=loop, clock=clock, **told))
-        return made[-1]
-
-    yield open_live
-    for live in made:
-        live.close()
-    streams.close()
-    rest.close()
-
-
-@pytest.fixture
-def live(tiny: Tiny, opened: Open, eventually: Eventually) -> Live:
-    """LIVE, and proven so by a frame."""
-    live = opened()
-    eventually(lambda: len(tiny.streams) == 4)
-    eventually(lambda: live._mirror.asks(0) == [] and len(live.frame) == 6)
-    tiny.level("b", "99.00", "3.0")
-    assert live.ready(10)
-    eventually(lambda: len(tiny.asked) == 4)  # the question that a frame has answered already is still on its way
-    return live
 
 
 def by_rest(tiny: Tiny) -> pd.DataFrame:
@@ -132,7 +90,7 @@ def test_before_any_data_there_is_an_empty_frame_no_quote_and_no_age(tiny: Tiny,
     tiny.refuse = 10_000
     live = opened()
     assert live.frame.empty
-    assert list(live.frame.columns) == [*candles.COLUMNS, "source"]
+    assert list(live.frame.columns) == [*candles.COLUMNS, "source", "recv_ts"]
     assert live.trades.empty
     assert live.quote is None
     assert live.age == float("inf")
@@ -188,8 +146,8 @@ def test_after_a_drop_the_frame_is_the_one_it_would_have_been_without(
     check(live, tiny)
     assert live.frame["source"].tolist() == ["rest"] * 5 + ["backfill"] * 2 + ["ws"]
     assert live.trades["source"].tolist()[-3:] == ["backfill", "backfill", "ws"]
-    (gap,) = live.gaps
-    assert gap.start < gap.end <= live._clock.now()
+    assert {gap.channel for gap in live.gaps} == {Channel.QUOTE, Channel.BOOK}
+    assert all(gap.start < gap.end <= live._clock.now() for gap in live.gaps)
 
 
 def test_a_lost_frame_of_the_book_resyncs_the_book_alone(tiny: Tiny, live: Live, eventually: Eventually) -> None:
@@ -199,8 +157,9 @@ def test_a_lost_frame_of_the_book_resyncs_the_book_alone(tiny: Tiny, live: Live,
     tiny.level("b", "98.00", "2.0")
     eventually(lambda: live.book.epoch == 2 and live.state is FeedState.LIVE)
     check(live, tiny)
-    assert tiny.asked[asked:] == ["/api/v3/depth"]
-    assert len(live.gaps) == 1
+    assert tiny.asked[asked] == "/api/v3/depth"
+    assert not {"/api/v3/klines", "/api/v3/trades"} & set(tiny.asked[asked:])
+    assert {gap.channel for gap in live.gaps} == {Channel.QUOTE, Channel.BOOK}  # a quote may have been lost with it
 
 
 def test_lost_trades_are_filled_in_by_their_ids(tiny: Tiny, live: Live, eventually: Eventually) -> None:
@@ -211,18 +170,33 @@ def test_lost_trades_are_filled_in_by_their_ids(tiny: Tiny, live: Live, eventual
     eventually(lambda: len(live.trades) == len(tiny.trades) and live.state is FeedState.LIVE)
     check(live, tiny)
     assert live.trades["source"].tolist()[-2:] == ["backfill", "backfill"]
+    assert [gap.channel for gap in live.gaps] == [Channel.QUOTE]
 
 
-def test_a_mute_feed_goes_stale_and_is_whole_again_later(tiny: Tiny, opened: Open, eventually: Eventually) -> None:
-    live = opened(stale_after=0.6)
-    eventually(lambda: len(live.frame) == 6)
-    tiny.level("b", "99.00", "3.0")
+def test_a_trade_lost_with_other_frames_is_found_though_the_market_falls_quiet(
+    tiny: Tiny, live: Live, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trade_strand, "GRACE", 200_000)
+    tiny.lose = 3
+    tiny.trade(101.0)
+    tiny.level("b", "98.00", "1.0")
+    tiny.level("b", "98.00", "2.0")  # by its id a frame of the book is missing; nothing tells of the trade
+    eventually(lambda: len(live.trades) == len(tiny.trades))
+    assert live.ready(10)
+    check(live, tiny)
+
+
+def test_a_mute_feed_goes_stale_and_is_whole_again_later(
+    tiny: Tiny, opened: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trade_strand, "GRACE", 200_000)
+    live = opened(stale_after=1.5)
     assert live.ready(10)
     tiny.mute = True
     tiny.trade(104.0)
     tiny.level("b", "99.50", "1.0")
     eventually(lambda: live.state is FeedState.STALE)
-    assert live.age > 0.5
+    assert live.age > 1.4
     tiny.mute = False
 
     def healed() -> bool:
@@ -230,17 +204,24 @@ def test_a_mute_feed_goes_stale_and_is_whole_again_later(tiny: Tiny, opened: Ope
         return live.ready(0.2)
 
     eventually(healed)
+    eventually(lambda: len(live.trades) == len(tiny.trades))  # REST's newest trade tells of the one that was lost
+    assert live.ready(10)
     check(live, tiny)
+    assert {gap.channel for gap in live.gaps} == {Channel.QUOTE, Channel.BOOK}
 
 
 def test_a_quiet_market_stays_live_for_rest_confirms_the_quote(
     tiny: Tiny, opened: Open, eventually: Eventually
 ) -> None:
-    live = opened(stale_after=0.8)
+    live = opened(stale_after=2.0)
     assert live.ready(10)
-    asked = tiny.asked.count("/api/v3/ticker/bookTicker")
-    eventually(lambda: tiny.asked.count("/api/v3/ticker/bookTicker") >= asked + 3)
-    assert live.state is FeedState.LIVE
+    asked = tiny.asked.count("/api/v3/depth")
+    states = []
+    while tiny.asked.count("/api/v3/depth") < asked + 4:
+        states.append(live.state)
+        time.sleep(0.01)
+    assert set(states) == {FeedState.LIVE}
+    assert live.feeds.loc[["quote", "book"], "quiet"].all()
     assert tiny.handshakes == 1
 
 
@@ -261,18 +242,23 @@ def test_rest_that_fails_is_a_reason_to_read_and_is_asked_again(
     check(live, tiny)
 
 
-def test_a_goodbye_costs_no_data(tiny: Tiny, live: Live, eventually: Eventually) -> None:
+def test_a_goodbye_costs_no_data_and_nobody_notices(tiny: Tiny, live: Live, eventually: Eventually) -> None:
+    states, streams = set(), live.streams
     tiny.tell({"stream": "!serverShutdown", "data": {"e": "serverShutdown", "E": 1}})
-    eventually(lambda: live.state is FeedState.STALE or tiny.handshakes == 2)
-    eventually(lambda: len(tiny.streams) == 4)
 
-    def whole() -> bool:
+    def handed_over() -> bool:
         tiny.trade(102.0)
-        return live.ready(0.2)
+        tiny.level("b", "98.00", f"{time.monotonic():.3f}")
+        states.add(live.state)
+        return streams.supervisor.handovers == 1
 
-    eventually(whole)
-    eventually(lambda: len(live.trades) == len(tiny.trades))
+    eventually(handed_over)
+    assert tiny.handshakes == 2
     check(live, tiny)
+    states.add(live.state)
+    assert states == {FeedState.LIVE}
+    assert live.gaps == []
+    assert live.trades["source"].tolist() == ["rest"] * 6 + ["ws"] * (len(tiny.trades) - 6)
 
 
 # -- waiting and being told
@@ -306,20 +292,6 @@ def test_a_waiter_is_told_when_the_feed_is_closed(live: Live) -> None:
         live.wait(closed=True)
 
 
-def test_waiting_in_a_callback_is_refused(tiny: Tiny, live: Live, eventually: Eventually) -> None:
-    errors: list[Exception] = []
-
-    def callback(event: object, now: int) -> None:
-        try:
-            live.wait(timeout=1)
-        except UsageError as error:
-            errors.append(error)
-
-    live.on_event(callback)
-    tiny.trade(100.0)
-    eventually(lambda: errors)
-
-
 def test_every_closed_bar_is_given_once_and_in_order(tiny: Tiny, live: Live) -> None:
     given: list[pd.Timestamp] = []
     last = live.closed_since(None).index[-1]
@@ -343,60 +315,6 @@ def test_every_closed_bar_is_given_once_and_in_order(tiny: Tiny, live: Live) -> 
     driver.join()
     assert given == [pd.Timestamp(bar[0], unit="ms", tz="UTC") for bar in tiny.bars[5:-1]]
     assert live.closed_since(last).empty
-
-
-def test_a_callback_is_told_every_event_after_it_was_taken_in(tiny: Tiny, live: Live, eventually: Eventually) -> None:
-    told: list[object] = []
-    seen: list[float] = []
-
-    def callback(event: object, received: int) -> None:
-        told.append(event)
-        if isinstance(event, Trade):
-            seen.append(live.trades["price"].iloc[-1])
-
-    stop = live.on_event(callback)
-    tiny.trade(102.0)
-    tiny.level("b", "99.80", "1.0")
-    eventually(lambda: any(isinstance(event, Quote) for event in told))
-    assert seen == [102.0]
-    stop()
-    count = len(told)
-    tiny.trade(103.0)
-    eventually(lambda: live.trades["price"].iloc[-1] == 103.0)
-    assert len(told) == count
-
-
-def test_no_listener_is_lost_while_others_come_and_go(live: Live) -> None:
-    enough = threading.Event()
-
-    def come_and_go() -> None:
-        while not enough.is_set():
-            live.on_event(lambda event, received: None)()
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    others = [threading.Thread(target=come_and_go, name="kit-test-comes-and-goes") for _ in range(2)]
-    for other in others:
-        other.start()
-    try:
-        for _ in range(200):
-            live.on_event(lambda event, received: None)
-    finally:
-        enough.set()
-        for other in others:
-            other.join()
-        sys.setswitchinterval(before)
-    assert len(live._callbacks) == 200
-
-
-def test_a_callback_that_fails_does_not_cost_the_picture(tiny: Tiny, live: Live, eventually: Eventually) -> None:
-    def broken(event: object, now: int) -> None:
-        raise ZeroDivisionError("my mistake")
-
-    live.on_event(broken)
-    tiny.trade(102.0)
-    eventually(lambda: live.trades["price"].iloc[-1] == 102.0)
-    assert "my mistake" in str(live.last_error)
 
 
 # -- threads
