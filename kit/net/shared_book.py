@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from kit.errors import BookUnsynced
 from kit.market.book import Book
 from kit.model import Levels, Quote
 
@@ -58,7 +59,9 @@ class SharedBook:
             before = self._book.revision
             try:
                 value = take()
-            except (KeyError, IndexError):  # torn: a level went while it was read
+            except (KeyError, IndexError, BookUnsynced):  # torn, if a level or a side went while it was read
+                if before % 2 == 0 and self._book.revision == before:
+                    raise
                 value = None
             if before % 2 == 0 and value is not None and self._book.revision == before:
                 return value
