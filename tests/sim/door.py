@@ -10,22 +10,22 @@ from kit.clock import SECOND
 from kit.venues.base import Call
 from tests.sim.network import Agenda
 from tests.sim.venue import Market
+from tests.sim.voice import Voice
 
 Done = Callable[[int, Mapping[str, str], bytes], None]
 """Status (0: no answer came), headers, body."""
 
 PATIENCE = 10 * SECOND
 """µs after which an unanswered question is given up."""
-OLDEST = {"depth": 2 * SECOND, "klines": 3 * SECOND, "trades": 3 * SECOND, "historicalTrades": 3 * SECOND}
-"""How old an answer from the venue's caches may be; others are at most ``FRESH`` old."""
-FRESH = SECOND
+OLDEST = {"book": 2 * SECOND, "candles": 3 * SECOND, "trades": 3 * SECOND, "touch": SECOND}
+"""How old an answer from the venue's caches may be, µs, by what it is about."""
 
 
 class Door:
     """Answers questions; each of its troubles is begun at a moment and passes."""
 
-    def __init__(self, agenda: Agenda, markets: Mapping[str, Market], seed: int) -> None:
-        self._agenda, self._markets = agenda, markets
+    def __init__(self, agenda: Agenda, voice: Voice, markets: Mapping[str, Market], seed: int) -> None:
+        self._agenda, self._voice, self._markets = agenda, voice, markets
         self._random = Random(seed)  # noqa: S311 - the seed is the point
         self._down = self._limited = self._slow = self._old = 0
 
@@ -45,9 +45,7 @@ class Door:
         back = now + random.randint(5_000, 150_000) + self._more()
         if now < self._limited:
             wait = max(1, -(-(self._limited - now) // SECOND))
-            status = random.choice((429, 418))
-            body = b'{"code":-1003,"msg":"Too much request weight used"}'
-            self._agenda.at(back, done, status, {"Retry-After": str(wait)}, body)
+            self._agenda.at(back, done, *self._voice.limited(wait))
         elif now < self._down:
             self._fail(done, back, asked)
         else:
@@ -65,25 +63,10 @@ class Door:
                 self._agenda.at(back, done, 500, {}, b'{"code":-1001,"msg":"Internal error"}')
 
     def _body(self, call: Call[Any]) -> bytes:
-        asked = dict(call.params)
-        market, name = self._markets[asked["symbol"]], call.path.rpartition("/")[2]
-        time = self._agenda.now
+        (native, about), time = self._voice.asked(call), self._agenda.now
         if time < self._old:
-            time -= self._random.randint(0, OLDEST.get(name, FRESH))
-        limit = int(asked.get("limit", 1))
-        match name:
-            case "klines":
-                start = int(asked["startTime"]) * 1000 if "startTime" in asked else None
-                return market.klines(start, limit, time)
-            case "trades" | "historicalTrades":
-                return market.trades(int(asked["fromId"]) if "fromId" in asked else None, limit, time)
-            case "aggTrades":
-                return market.newest_aggregate(time)
-            case "depth":
-                return market.depth(limit, time)
-            case "bookTicker":
-                return market.ticker(time)
-        raise AssertionError(f"the simulated venue has no {call.path}")
+            time -= self._random.randint(0, OLDEST[about])
+        return self._voice.answer(self._markets[native], call, time)
 
     # -- troubles
 

@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Set
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -25,7 +26,8 @@ from kit.market.feed import FeedState
 from kit.market.mirror import Mirror
 from kit.market.quote_strand import prices
 from kit.model import BookSnapshot, Candle, Channel, Quote
-from tests.sim.venue import LOT, NEVER, START, TICK, Bar, Market
+from tests.sim.venue import LOT, NEVER, START, TICK, Market
+from tests.sim.voice import Bar
 
 SLACK = 3 * SECOND
 TOP = 20
@@ -47,7 +49,8 @@ class Witness:
         self._book_seen: tuple[int, int] | None = None
         self._built: dict[int, int] = {}
         """When, by our clock -> the last update of a snapshot: the frames up to it are not missed after that."""
-        self._told = 0, 0.0, float("inf")
+        self._audit = 0, 0.0, float("inf")
+        self._told: tuple[int, float, float] | None = None
         self._floor, self._ceiling = 0.0, float("inf")
         self._quote_seen: Quote | None = None
         self._quote_place = 0
@@ -63,11 +66,18 @@ class Witness:
             Channel.CANDLE: self._candles,
         }
 
-    def told(self, snapshot: BookSnapshot, limit: int) -> None:
-        """REST's book has come: if the book is built anew, it is from this one, and known no further down."""
+    def told(self, snapshot: BookSnapshot, limit: int, *, audit: bool) -> None:
+        """REST's book has come: if the book is built anew, it is from this one, and known no further down.
+
+        At once, unless it is an audit's: that one may be taken over later.
+        """
         floor = snapshot.bids[-1][0] if len(snapshot.bids) >= limit else 0.0
         ceiling = snapshot.asks[-1][0] if len(snapshot.asks) >= limit else float("inf")
-        self._told = snapshot.last_id, floor, ceiling
+        known = snapshot.last_id, floor, ceiling
+        if audit:
+            self._audit = known
+        else:
+            self._told = known
 
     def look(self, channel: Channel, now: int, time: int) -> FeedState:
         """Compare what is shown at our time ``now`` with the venue's past up to its own ``time``; the state found."""
@@ -78,7 +88,8 @@ class Witness:
         try:
             if self.mirror.book.epoch != self._epoch:
                 self._epoch = self.mirror.book.epoch
-                self._built[now], self._floor, self._ceiling = self._told
+                self._built[now], self._floor, self._ceiling = self._told or self._audit
+            self._told = None
             self._laws[channel](time - feed.stale_after - SLACK, state is FeedState.LIVE)
         except AssertionError as broken:
             raise AssertionError(f"{self.market.native} {channel}: {broken}") from None
@@ -125,7 +136,7 @@ class Witness:
             assert not back, f"the quote went back to {quote}"
             self._quote_seen, self._quote_place = quote, place
         if live:
-            place = self._quote_place if quote.update_id else market.quote_place(quote)
+            place = market.quote_place(msgspec.structs.replace(quote, update_id=0))  # it may have come back
             assert place is not None
             over = market.quote_times[place + 1] if place + 1 < len(market.quote_times) else since
             assert over >= since, f"LIVE, and the quote was another one {(since - over) / SECOND:.2f} s too long ago"

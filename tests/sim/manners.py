@@ -6,27 +6,26 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from kit.clock import SECOND
-from kit.venues.base import Streaming
+from kit.model import Channel
+from tests.sim.voice import Voice, stream
 
 FIRST, MOST = 0.25, 15.0
 """Seconds: the shortest pause after data, and what pauses grow to at least; each is half of the longest drawn."""
-NO_DATA = ("ack", "refusal", "goodbye")
-STREAMS = {"trade": "@trade", "quote": "@bookTicker", "book": "@depth@100ms", "candle": "@kline_"}
+NO_DATA = ("ack", "refusal", "goodbye", "heartbeat")
 
 
 class Manners:
     """Reads the log in order; AssertionError at what the venue must not see."""
 
-    def __init__(self, rules: Streaming) -> None:
+    def __init__(self, voice: Voice) -> None:
+        rules, self._hear = voice.codec.streaming, voice.hear
         self._attempts, self._attempts_within = rules.attempts[0], round(rules.attempts[1] * SECOND)
         self._messages, self._messages_within = rules.messages[0], round(rules.messages[1] * SECOND)
         self._opens: deque[int] = deque(maxlen=self._attempts)
         self._sends: dict[int, deque[int]] = {}
-        self._asked: dict[tuple[int, int], list[str]] = {}
-        """(link, message) -> the streams that it asked for."""
+        self._asked: set[tuple[int, int]] = set()
+        """(link, message) of subscriptions."""
         self._refused: dict[int, set[str]] = {}
         self._alive: set[int] = set()
         self._leaving: set[int] = set()
@@ -56,9 +55,9 @@ class Manners:
     def _frame(self, link: int, told: str, number: int) -> None:
         if told == "goodbye":
             self._leaving.add(link)
-        elif told == "refusal":
-            self._refused.setdefault(link, set()).update(self._asked.get((link, number), ()))
-        elif told not in NO_DATA and link in self._alive:
+        elif told.startswith("refusal") and (link, number) in self._asked:
+            self._refused.setdefault(link, set()).update(told.removeprefix("refusal ").split(","))
+        elif not told.startswith(NO_DATA) and link in self._alive:
             self._fruitless = 0
 
     def _open(self, at: int, link: int) -> None:
@@ -77,16 +76,15 @@ class Manners:
         pause = min(FIRST * 2 ** (fruitless - 1), MOST) if fruitless else 0.0
         assert waited >= pause * SECOND, f"link {link} was opened {waited / SECOND:.2f} s after {fruitless} in vain"
 
-    def _up(self, native: str, channel: str, link: int) -> None:
-        stream = native.lower() + STREAMS[channel]
-        refused = any(name.startswith(stream) for name in self._refused.get(link, ()))
-        assert not refused, f"{stream} on link {link} is taken for confirmed, and was refused"
+    def _up(self, native: str, channel: Channel, link: int) -> None:
+        name = stream(native, channel)
+        assert name not in self._refused.get(link, ()), f"{name} on link {link} is taken for confirmed, and was refused"
 
     def _send(self, at: int, link: int, text: str) -> None:
-        message = msgspec.json.decode(text)
-        if message["method"] == "SUBSCRIBE":
-            self._asked[link, message["id"]] = message["params"]
-            self._refused.get(link, set()).difference_update(message["params"])
+        heard = self._hear(text)
+        if heard is not None and heard.subscribes:
+            self._asked.add((link, heard.number))
+            self._refused.get(link, set()).difference_update(heard.streams)
         sends = self._sends.setdefault(link, deque(maxlen=self._messages))
         full = len(sends) == self._messages
         assert not full or at - sends[0] >= self._messages_within, f"too many messages on link {link} at {at}"

@@ -6,16 +6,16 @@ that has not come whole has not come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
-import msgspec
-
 from kit.clock import SECOND
+from kit.model import Channel
 from tests.sim.faults import Mix
-from tests.sim.venue import NEVER, Said
+from tests.sim.venue import NEVER, Market
+from tests.sim.voice import Heard, Said, Voice
 
 HEADER = 4
 """Bytes of WebSocket framing before a text of usual length."""
@@ -73,8 +73,11 @@ class Wire:
 class Network:
     """All connections, with the troubles of a mix."""
 
-    def __init__(self, agenda: Agenda, client: Client, mix: Mix, seed: int) -> None:
+    def __init__(
+        self, agenda: Agenda, client: Client, voice: Voice, markets: Mapping[str, Market], mix: Mix, seed: int
+    ) -> None:
         self.mix = mix
+        self._voice, self._markets = voice, markets
         self.wires: dict[int, Wire] = {}
         self._agenda, self._client = agenda, client
         self._random = Random(seed)  # noqa: S311 - the seed is the point
@@ -161,6 +164,7 @@ class Network:
         wire.open = True
         if self.mix.lifetime is not None:
             self._agenda.at(self._agenda.now + round(self.mix.lifetime * SECOND), self._venue_closes, wire, "1001 24 h")
+        self._beat(wire)
         self._client.hear_opened(wire.number)
 
     def _venue_closes(self, wire: Wire, reason: str) -> None:
@@ -178,29 +182,54 @@ class Network:
             self._agenda.note("too many messages", wire.number)
             self._venue_closes(wire, "1008 too many requests")
             return
-        message = msgspec.json.decode(text)
-        names, number = message["params"], message["id"]
+        heard = self._voice.hear(text)
+        if heard is None:
+            return
         if draw() < mix.unanswered:
-            self._agenda.note("unanswered", wire.number, *names)
-            return
-        if draw() < mix.refused:
-            self._agenda.note("refused", wire.number, *names)
-            self._answer(wire, {"error": {"code": 2, "msg": "Invalid request"}, "id": number}, "refusal")
-            return
-        for name in names:
-            if message["method"] == "UNSUBSCRIBE":
+            self._agenda.note("unanswered", wire.number, *heard.streams)
+        elif draw() < mix.refused:
+            self._agenda.note("refused", wire.number, *heard.streams)
+            for streams, answer in self._voice.refuse(heard):
+                self._put(wire, answer, (f"refusal {streams}", heard.number))
+        else:
+            self._serve(wire, heard)
+
+    def _serve(self, wire: Wire, heard: Heard) -> None:
+        """Do what is asked, and say so: before the first frame or after it."""
+        early = self._random.random() < 0.5
+        if early:
+            self._agree(wire, heard)
+        for name in heard.streams:
+            if not heard.subscribes:
                 wire.streams.discard(name)
             elif name not in wire.streams:
-                wire.streams.add(name)
-                wire.deaf[name] = NEVER if draw() < mix.misspelled else 0
-                if wire.deaf[name]:
-                    self.mutes.append((name, now, NEVER))
-                    self._agenda.note("misspelled", wire.number, name)
-        if draw() >= mix.ack_lost:
-            self._answer(wire, {"result": None, "id": number})
+                self._begin(wire, name)
+        if not early:
+            self._agree(wire, heard)
 
-    def _answer(self, wire: Wire, answer: dict[str, Any], kind: str = "ack") -> None:
-        self._put(wire, msgspec.json.encode(answer), (kind, answer["id"]))
+    def _begin(self, wire: Wire, name: str) -> None:
+        now = self._agenda.now
+        wire.streams.add(name)
+        wire.deaf[name] = NEVER if self._random.random() < self.mix.misspelled else 0
+        if wire.deaf[name]:
+            self.mutes.append((name, now, NEVER))
+            self._agenda.note("misspelled", wire.number, name)
+        native, _, channel = name.rpartition(" ")
+        for said in self._voice.welcome(self._markets[native], Channel(channel)):
+            self._bring(wire, said)
+
+    def _agree(self, wire: Wire, heard: Heard) -> None:
+        for answer in self._voice.agree(heard):
+            if self._random.random() >= self.mix.ack_lost:
+                self._put(wire, answer, ("ack", heard.number))
+
+    def _beat(self, wire: Wire) -> None:
+        """What comes once a second, busy or not."""
+        heartbeat = self._voice.heartbeat()
+        if heartbeat is not None and not wire.dead:
+            if self._agenda.now >= wire.muted:
+                self._put(wire, heartbeat, ("heartbeat", 0))
+            self._agenda.at(self._agenda.now + SECOND, self._beat, wire)
 
     # -- the end of a connection
 
@@ -255,9 +284,9 @@ class Network:
 
     def goodbye(self) -> None:
         now = self._agenda.now
-        frame = f'{{"stream":"!serverShutdown","data":{{"e":"serverShutdown","E":{now // 1000}}}}}'.encode()
+        frame = self._voice.goodbye(now)
         for wire in tuple(self.wires.values()):
-            if wire.open and not wire.dead:
+            if frame is not None and wire.open and not wire.dead:
                 self._put(wire, frame, ("goodbye", 0))
                 notice = round(self.mix.notice * SECOND) + self._random.randint(0, 11 * SECOND)
                 self._agenda.at(now + notice, self._venue_closes, wire, "1001 bye")

@@ -1,45 +1,32 @@
-"""A simulated venue that keeps everything it ever said: Binance's wire, one seed, no clock but the one it is told.
+"""A simulated market that keeps everything that ever happened in it: one seed, no clock but the one it is told.
 
 A ``Market`` is one instrument. It moves by its own draws, whoever listens, so that a disturbed and an undisturbed run
-of one seed see the same market. All its numbers are integers (ticks of 0.1, lots of 0.001); the wire gets text.
+of one seed see the same market. All its numbers are integers (ticks of 0.1, lots of 0.001); what its streams say of
+them is its venue's ``Voice``.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
 from kit.clock import MINUTE, SECOND
 from kit.model import Levels, Quote
+from tests.sim.voice import Bar, Said, Side, Top, Voice
 
 TICK, LOT = 10, 1000
 """Steps in one unit of price and of quantity."""
 FLUSH = SECOND // 10
 """µs between two depth frames."""
-THROTTLE = {"1s": SECOND, "1m": 2 * SECOND}
-"""Least µs between two kline frames, but for the closing one (web-socket-streams.md)."""
 STEP = {"1s": SECOND, "1m": MINUTE}
 START = 1_700_000_000 * SECOND
 """When the storm begins."""
 NEVER = 2**62
 LEVELS = 14
 """Levels that a side is kept at, about."""
-
-Bar = tuple[int, int, int, int, int, int, int, int, int]
-"""Open high low close (ticks), volume (lots), quote volume (ticks x lots), trades, first and last trade id."""
-Side = dict[int, int]
-"""Price in ticks -> lots."""
-
-
-class Said(NamedTuple):
-    """One publication: when, on which stream, the frame's bytes, and the number of what it tells."""
-
-    at: int
-    stream: str
-    frame: bytes
-    number: int
-    """Trade id, last update id, or a bar's open time (µs)."""
 
 
 class Print(NamedTuple):
@@ -68,10 +55,12 @@ SPELLS = (
 )
 
 
+@cache
 def price_text(ticks: int) -> str:
     return f"{ticks // 10}.{ticks % 10}0000000"
 
 
+@cache
 def qty_text(lots: int) -> str:
     return f"{lots // 1000}.{lots % 1000:03d}00000"
 
@@ -83,7 +72,8 @@ def worth_text(worth: int) -> str:
 class Market:
     """One instrument's trades, bars, quotes and book, with all their past. ``advance`` moves it on."""
 
-    def __init__(self, native: str, interval: str, seed: int, begin: int) -> None:
+    def __init__(self, voice: Voice, native: str, interval: str, seed: int, begin: int) -> None:
+        self._voice, self._throttle = voice, voice.throttle[interval]
         self.native, self.interval, self.step = native, interval, STEP[interval]
         self.now = begin
         self._random = Random(seed)  # noqa: S311 - the seed is the point
@@ -109,7 +99,7 @@ class Market:
         self._books: dict[int, tuple[Side, Side]] = {}
         self._tops: dict[int, tuple[Levels, Levels]] = {}
         # what was published, and when
-        self.quotes: list[tuple[int, int, int, int]] = []
+        self.quotes: list[Top] = []
         self.quote_times: list[int] = []
         self.quote_ids: list[int] = []
         self.flush_times: list[int] = []
@@ -147,11 +137,11 @@ class Market:
         """Do what is due next, and what its streams say about it."""
         now = self.now = self.due
         if now == self._closes:
-            return [self._close()]
+            return self._close()
         if now == self._next_flush:
-            return [self._flush()]
+            return self._flush()
         if now == self._next_push:
-            return [self._push()]
+            return self._push()
         return self._change()
 
     def halt(self) -> None:
@@ -191,7 +181,7 @@ class Market:
         self._schedule()
         top = self._best()
         if top != self._top:
-            said.append(self._quote(top))
+            said += self._voice.quote(self, self._note_quote(top), top)
         return said
 
     def _side(self) -> tuple[int, Side]:
@@ -200,7 +190,7 @@ class Market:
     def _lots(self) -> int:
         return self._random.randint(1, 5_000)
 
-    def _best(self) -> tuple[int, int, int, int]:
+    def _best(self) -> Top:
         bid, ask = max(self.bids), min(self.asks)
         return bid, self.bids[bid], ask, self.asks[ask]
 
@@ -219,7 +209,7 @@ class Market:
 
     def _take(self) -> list[Said]:
         """A taker comes, and may take more than one level."""
-        said, sells = [], self._random.random() < 0.5
+        first, sells = len(self.prints), self._random.random() < 0.5
         sign = 1 if sells else -1
         for _ in range(self._random.choice((1, 1, 1, 2, 3))):
             side = self.bids if sells else self.asks
@@ -229,8 +219,8 @@ class Market:
             there = side[ticks]
             lots = there if self._random.random() < 0.5 else self._random.randint(1, there)
             self._set(sign, ticks, there - lots)
-            said.append(self._print(ticks, lots, sells))
-        return said
+            self._print(ticks, lots, buyer_is_maker=sells)
+        return self._voice.trades(self, first)
 
     def _add(self) -> None:
         sign, _ = self._side()
@@ -275,46 +265,41 @@ class Market:
             bar = (ticks, ticks, ticks, ticks, lots, ticks * lots, 1, trade, trade)
         self.bar = bar
         if self._next_push == NEVER:
-            self._next_push = max(self.now + 1, self._pushed_at + THROTTLE[self.interval])
+            self._next_push = max(self.now + 1, self._pushed_at + self._throttle)
 
-    def _close(self) -> Said:
+    def _close(self) -> list[Said]:
         """The bar ends; a bar without trades is flat."""
-        said = self._kline(len(self.finals), self.bar, closed=True)
+        said = self._tell_bar(closed=True)
         self.finals.append(self.bar)
         self._open_bar(self.bar[3])
         self._closes += self.step
         self._pushed_at, self._next_push = self.now, NEVER
         if self._flat_pushed:
-            self._next_push = self.now + THROTTLE[self.interval] // 2
+            self._next_push = self.now + self._throttle // 2
         return said
 
-    # -- what its streams say
+    def _push(self) -> list[Said]:
+        self._pushed_at, self._next_push = self.now, NEVER
+        return self._tell_bar(closed=False)
 
-    def _print(self, ticks: int, lots: int, buyer_is_maker: bool) -> Said:
+    def _tell_bar(self, *, closed: bool) -> list[Said]:
+        place, told = len(self.finals), self.now + self._bar_lag
+        said = self._voice.bar(self, place, self.bar, told, closed=closed)
+        if said:
+            self.push_times.append(told)
+            self.pushes.append((place, self.bar[6], closed))
+        return said
+
+    # -- what it notes
+
+    def _print(self, ticks: int, lots: int, *, buyer_is_maker: bool) -> None:
         trade, now = self.first_id + len(self.prints), self.now // 1000 * 1000
         self.prints.append(Print(now, ticks, lots, buyer_is_maker))
         self.print_times.append(now)
         self._into_bar(trade, ticks, lots)
         self.bars_after.append((len(self.finals), self.bar))
-        maker = "true" if buyer_is_maker else "false"
-        stream, ms = f"{self.native.lower()}@trade", now // 1000
-        frame = (
-            f'{{"stream":"{stream}","data":{{"e":"trade","E":{ms},"s":"{self.native}","t":{trade},'
-            f'"p":"{price_text(ticks)}","q":"{qty_text(lots)}","T":{ms},"m":{maker},"M":true}}}}'
-        )
-        return Said(self.now, stream, frame.encode(), trade)
 
-    def _quote(self, top: tuple[int, int, int, int]) -> Said:
-        update = self._note_quote(top)
-        stream = f"{self.native.lower()}@bookTicker"
-        bid, bid_lots, ask, ask_lots = top
-        frame = (
-            f'{{"stream":"{stream}","data":{{"u":{update},"s":"{self.native}","b":"{price_text(bid)}",'
-            f'"B":"{qty_text(bid_lots)}","a":"{price_text(ask)}","A":"{qty_text(ask_lots)}"}}}}'
-        )
-        return Said(self.now, stream, frame.encode(), update)
-
-    def _note_quote(self, top: tuple[int, int, int, int]) -> int:
+    def _note_quote(self, top: Top) -> int:
         """Its update id."""
         update = self.first_update + len(self.changes) - 1
         bid, bid_lots, ask, ask_lots = self._top = top
@@ -324,43 +309,14 @@ class Market:
         self.quote_ids.append(update)
         return update
 
-    def _flush(self) -> Said:
+    def _flush(self) -> list[Said]:
         first, last = self.first_update + self._flushed, self.first_update + len(self.changes) - 1
         self._flushed, self._next_flush = len(self.changes), NEVER
-        bids, asks = (self._levels(side) for side in self._dirty)
-        self._dirty = ({}, {})
+        (bids, asks), self._dirty = self._dirty, ({}, {})
         self._mark()
         self.flush_times.append(self.now)
         self.flush_ids.append(last)
-        stream = f"{self.native.lower()}@depth@100ms"
-        frame = (
-            f'{{"stream":"{stream}","data":{{"e":"depthUpdate","E":{self.now // 1000},"s":"{self.native}",'
-            f'"U":{first},"u":{last},"b":[{bids}],"a":[{asks}]}}}}'
-        )
-        return Said(self.now, stream, frame.encode(), last)
-
-    def _levels(self, side: Side) -> str:
-        return ",".join(f'["{price_text(ticks)}","{qty_text(lots)}"]' for ticks, lots in side.items())
-
-    def _push(self) -> Said:
-        self._pushed_at, self._next_push = self.now, NEVER
-        return self._kline(len(self.finals), self.bar, closed=False)
-
-    def _kline(self, place: int, bar: Bar, *, closed: bool) -> Said:
-        told = self.now + self._bar_lag
-        self.push_times.append(told)
-        self.pushes.append((place, bar[6], closed))
-        opens, shut = self.first_bar + place * self.step, "true" if closed else "false"
-        o, h, low, c, v, q, n, first, last = bar
-        ends = (opens + self.step) // 1000 - 1
-        stream = f"{self.native.lower()}@kline_{self.interval}"
-        frame = (
-            f'{{"stream":"{stream}","data":{{"e":"kline","E":{told // 1000},"s":"{self.native}","k":{{'
-            f'"t":{opens // 1000},"T":{ends},"s":"{self.native}","i":"{self.interval}","f":{first},"L":{last},'
-            f'"o":"{price_text(o)}","c":"{price_text(c)}","h":"{price_text(h)}","l":"{price_text(low)}",'
-            f'"v":"{qty_text(v)}","n":{n},"x":{shut},"q":"{worth_text(q)}","V":"0","Q":"0","B":"0"}}}}}}'
-        )
-        return Said(told, stream, frame.encode(), opens)
+        return self._voice.changes(self, first, last, bids, asks)
 
     # -- its past
 
@@ -384,14 +340,24 @@ class Market:
             known = self._books[update] = bids, asks
         return known
 
+    def opens(self, place: int) -> int:
+        """When the bar at ``place`` opens, µs."""
+        return self.first_bar + place * self.step
+
+    def best_at(self, update: int, levels: int) -> tuple[Side, Side]:
+        """The best levels of both sides as of an update id."""
+        bids, asks = self.book_at(update)
+        best_bids = {ticks: bids[ticks] for ticks in sorted(bids, reverse=True)[:levels]}
+        return best_bids, {ticks: asks[ticks] for ticks in sorted(asks)[:levels]}
+
     def top_at(self, update: int, levels: int) -> tuple[Levels, Levels]:
         """The best levels of both sides as of an update id, as the wire's numbers."""
         known = self._tops.get(update)
         if known is None:
-            bids, asks = self.book_at(update)
+            bids, asks = self.best_at(update, levels)
             known = self._tops[update] = (
-                [(ticks / TICK, bids[ticks] / LOT) for ticks in sorted(bids, reverse=True)[:levels]],
-                [(ticks / TICK, asks[ticks] / LOT) for ticks in sorted(asks)[:levels]],
+                [(ticks / TICK, lots / LOT) for ticks, lots in bids.items()],
+                [(ticks / TICK, lots / LOT) for ticks, lots in asks.items()],
             )
         return known
 
@@ -418,6 +384,16 @@ class Market:
         """The newest update id at a moment."""
         return self.first_update + bisect_right(self.change_times, time) - 1
 
+    def trades_by(self, time: int) -> int:
+        """How many trades there had been by a moment."""
+        return bisect_right(self.print_times, time)
+
+    def bars_from(self, start: int | None, limit: int, time: int) -> Iterator[tuple[int, Bar]]:
+        """Bars with their places, as they were at a moment: the oldest from a start (µs), else the newest."""
+        bars = self.bars_at(time)
+        first = max(0, len(bars) - limit) if start is None else max(0, -(-(start - self.first_bar) // self.step))
+        return ((place, bars[place]) for place in range(first, min(len(bars), first + limit)))
+
     def bars_at(self, time: int) -> list[Bar]:
         """All bars as they were at a moment, the last one forming."""
         place = min((time - self.first_bar) // self.step, len(self.finals))
@@ -427,59 +403,3 @@ class Market:
             return [*bars, self.bars_after[last][1]]
         price = bars[-1][3] if bars else self._opening
         return [*bars, (price, price, price, price, 0, 0, 0, -1, -1)]
-
-    # -- what REST answers, as of a moment
-
-    def klines(self, start: int | None, limit: int, time: int) -> bytes:
-        bars = self.bars_at(time)
-        first = max(0, len(bars) - limit) if start is None else max(0, -(-(start - self.first_bar) // self.step))
-        rows = (self._row(place, bars[place]) for place in range(first, min(len(bars), first + limit)))
-        return f"[{','.join(rows)}]".encode()
-
-    def _row(self, place: int, bar: Bar) -> str:
-        opens = (self.first_bar + place * self.step) // 1000
-        o, h, low, c = map(price_text, bar[:4])
-        return (
-            f'[{opens},"{o}","{h}","{low}","{c}","{qty_text(bar[4])}",{opens + self.step // 1000 - 1},'
-            f'"{worth_text(bar[5])}",{bar[6]},"0","0","0"]'
-        )
-
-    def trades(self, from_id: int | None, limit: int, time: int) -> bytes:
-        count = bisect_right(self.print_times, time)
-        first = max(0, count - limit) if from_id is None else max(0, from_id - self.first_id)
-        rows = (self._trade_row(place) for place in range(first, min(count, first + limit)))
-        return f"[{','.join(rows)}]".encode()
-
-    def _trade_row(self, place: int) -> str:
-        made = self.prints[place]
-        return (
-            f'{{"id":{self.first_id + place},"price":"{price_text(made.ticks)}","qty":"{qty_text(made.lots)}",'
-            f'"quoteQty":"0","time":{made.time // 1000},"isBuyerMaker":{str(made.buyer_is_maker).lower()},'
-            f'"isBestMatch":true}}'
-        )
-
-    def newest_aggregate(self, time: int) -> bytes:
-        count = bisect_right(self.print_times, time)
-        if not count:
-            return b"[]"
-        made, trade = self.prints[count - 1], self.first_id + count - 1
-        return (
-            f'[{{"a":{trade},"p":"{price_text(made.ticks)}","q":"{qty_text(made.lots)}","f":{trade},"l":{trade},'
-            f'"T":{made.time // 1000},"m":{str(made.buyer_is_maker).lower()},"M":true}}]'
-        ).encode()
-
-    def depth(self, limit: int, time: int) -> bytes:
-        update = self.update_at(time)
-        bids, asks = self.book_at(update)
-        best_bids = {ticks: bids[ticks] for ticks in sorted(bids, reverse=True)[:limit]}
-        best_asks = {ticks: asks[ticks] for ticks in sorted(asks)[:limit]}
-        return (
-            f'{{"lastUpdateId":{update},"bids":[{self._levels(best_bids)}],"asks":[{self._levels(best_asks)}]}}'
-        ).encode()
-
-    def ticker(self, time: int) -> bytes:
-        bid, bid_lots, ask, ask_lots = self.quotes[bisect_right(self.quote_times, time) - 1]
-        return (
-            f'{{"symbol":"{self.native}","bidPrice":"{price_text(bid)}","bidQty":"{qty_text(bid_lots)}",'
-            f'"askPrice":"{price_text(ask)}","askQty":"{qty_text(ask_lots)}"}}'
-        ).encode()

@@ -11,7 +11,7 @@ import hashlib
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -25,13 +25,14 @@ from kit.net.link import Allowance
 from kit.net.pacing import Pacer
 from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
 from kit.venues.base import Call, MarketEvent, Subscription
-from kit.venues.binance import Binance
+from tests.sim.binance_voice import BinanceVoice
 from tests.sim.door import Door
 from tests.sim.faults import Mix
 from tests.sim.laws import SLACK, Witness
 from tests.sim.manners import Manners
 from tests.sim.network import Network
 from tests.sim.venue import START, STEP, Market
+from tests.sim.voice import Voice, stream
 
 STORM = 50.0
 """Seconds of trouble."""
@@ -42,7 +43,7 @@ UNSEEN = round(STALE_AFTER * SECOND) + SLACK
 """µs for which a channel may be mute before that must have been noticed."""
 SNAPSHOTS = (4, 6.0)
 """So many book snapshots in so many seconds, for all instruments together."""
-NATIVES = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
+BINANCE = BinanceVoice()
 PROBES, BOOKS = (Need.TOUCH, Need.LAST_TRADE), (Need.BOOK, Need.AUDIT)
 CHANNELS: dict[type[MarketEvent], Channel] = {
     Trade: Channel.TRADE,
@@ -50,15 +51,6 @@ CHANNELS: dict[type[MarketEvent], Channel] = {
     Quote: Channel.QUOTE,
     BookDelta: Channel.BOOK,
 }
-
-
-class SimBinance(Binance):
-    """Binance as it is, with fewer connections allowed, so that the budget is felt."""
-
-    streaming = replace(Binance.streaming, attempts=(6, 20.0))
-
-
-CODEC = SimBinance()
 
 
 @dataclass(eq=False)
@@ -114,7 +106,8 @@ class Seat:
 class World:
     """A seed's world. ``run`` lives it through; what must not be raises AssertionError."""
 
-    def __init__(self, seed: int, *, mix: Mix | None = None) -> None:
+    def __init__(self, seed: int, voice: Voice = BINANCE, *, mix: Mix | None = None) -> None:
+        self.voice, self._codec = voice, voice.codec
         self.seed, self.now, self.offset = seed, START, 0
         self.log: list[tuple[Any, ...]] = []
         self.touched: dict[tuple[str, Channel], None] = {}
@@ -129,15 +122,15 @@ class World:
         """When the market stood still."""
         self._pacer, self._snapshots = Pacer(), Allowance(*SNAPSHOTS)
         random = Random(seed)  # noqa: S311 - the same
-        interval = random.choice(("1s", "1m"))
+        interval = random.choice(voice.intervals)
         begin = START - random.randint(1, 3) * STEP[interval] - random.randint(0, STEP[interval])
         self.limit = random.choice((1000, 1000, 10))
         rows = [random.choice((40, 3_000)) for _ in range(3)]
-        natives = NATIVES[: random.randint(2, 3)]
-        self.markets = {n: Market(n, interval, random.randint(0, 2**40), begin) for n in natives}
-        self.network = Network(self, self, self.mix, seed + 1)
-        self.door = Door(self, self.markets, seed + 2)
-        self.supervisor = Supervisor(CODEC, seed=seed, mute_after=MUTE_AFTER, lifetime=self.mix.lifetime)
+        natives = voice.natives[: random.randint(2, 3)]
+        self.markets = {n: Market(voice, n, interval, random.randint(0, 2**40), begin) for n in natives}
+        self.network = Network(self, self, voice, self.markets, self.mix, seed + 1)
+        self.door = Door(self, voice, self.markets, seed + 2)
+        self.supervisor = Supervisor(self._codec, seed=seed, mute_after=MUTE_AFTER, lifetime=self.mix.lifetime)
         self.seats = {n: self._seat(market, rows) for n, market in self.markets.items()}
 
     def _seat(self, market: Market, rows: Sequence[int]) -> Seat:
@@ -234,7 +227,7 @@ class World:
             assert seat.mirror.at(self.local) is FeedState.LIVE, f"{native} is not LIVE at rest: {self.where()}"
             seat.witness.finish()
             seat.witness.check_gaps(seat.taken | self._unseeable(seat), self._clock_said, self._lag())
-        Manners(CODEC.streaming).read(self.log)
+        Manners(self.voice).read(self.log)
         return self
 
     def _clock_said(self, time: int) -> int:
@@ -253,12 +246,12 @@ class World:
         for longer than a feed may be without proof.
         """
         market, unseeable = seat.market, set()
-        stream = f"{market.native.lower()}@bookTicker"
-        mutes = [(a, b) for name, a, b in self.network.mutes if name == stream and b - a > UNSEEN]
+        name = stream(market.native, Channel.QUOTE)
+        mutes = [(a, b) for muted, a, b in self.network.mutes if muted == name and b - a > UNSEEN]
         for number, time in zip(market.quote_ids, market.quote_times, strict=True):
             flush = bisect_left(market.flush_ids, number)
             told = flush < len(market.flush_ids) and (Channel.BOOK, market.flush_ids[flush]) in seat.taken
-            alone = (stream, number) in self.network.losses
+            alone = (name, number) in self.network.losses
             if alone or (told and not any(since <= time < until for since, until in mutes)):
                 unseeable.add((Channel.QUOTE, number))
         return unseeable
@@ -378,15 +371,15 @@ class World:
         native = seat.market.native
         match ask.need:
             case Need.CANDLES:
-                return CODEC.candles(native, seat.market.interval, ask.start, None, PAGE)
+                return self._codec.candles(native, seat.market.interval, ask.start, None, PAGE)
             case Need.TRADES:
-                return CODEC.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
+                return self._codec.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
             case Need.BOOK | Need.AUDIT:
-                return CODEC.book(native, self.limit)
+                return self._codec.book(native, self.limit)
             case Need.QUOTE | Need.TOUCH:
-                return CODEC.book(native, 5)
+                return self._codec.book(native, 5)
             case _:
-                return CODEC.last_trade(native)
+                return self._codec.last_trade(native)
 
     def _leave(self, seat: Seat, ask: Ask, call: Call[Any]) -> None:
         """Send a question once the venue's limits let it."""
@@ -407,7 +400,7 @@ class World:
         if self._asleep(self._answered, seat, ask, call, status, headers, body):
             return
         self.note("answer", seat.market.native, ask.need, status)
-        failure = CODEC.failure(call, status, headers, body) if status else None
+        failure = self._codec.failure(call, status, headers, body) if status else None
         if failure is not None and failure.retry_after:
             self._pacer.hold(self.local + round(failure.retry_after * SECOND), order=False)
         if not status or failure is not None:
@@ -424,7 +417,7 @@ class World:
             seat.mirror.failed(ask, self.local, str(error), 0.0)
             return
         if ask.need in BOOKS:
-            seat.witness.told(value, self.limit)
+            seat.witness.told(value, self.limit, audit=ask.need is Need.AUDIT)
         before = seat.shown()
         proved = seat.mirror.answer(ask, value, self.local)
         late = ask.need not in PROBES and ask.at < seat.up_at.get(ask.channel, 0)
