@@ -8,6 +8,7 @@ a slower look first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -177,6 +178,12 @@ _NAMED = len('{"stream":"')
 """Where the name begins in a combined frame."""
 
 
+@lru_cache(maxsize=4_096)  # four times as many streams as a connection carries
+def _reader(name: bytes) -> Reader | None:
+    """How a combined frame of the stream ``name`` is read; None where the kit has no use for it."""
+    return _COMBINED.get(name[name.find(b"@") + 1 :])
+
+
 def stream(subscription: Subscription) -> str:
     """The stream's name: the symbol in lower case, and what is wanted of it."""
     native = subscription.native.lower()
@@ -205,7 +212,7 @@ def decode(frame: bytes | str) -> Sequence[Event]:
         if isinstance(frame, str):
             frame = frame.encode()
         # In any other frame this finds no such name, or the typed reader finds no such data.
-        known = _COMBINED.get(frame[frame.find(b"@") + 1 : frame.find(b'"', _NAMED)])
+        known = _reader(frame[_NAMED : frame.find(b'"', _NAMED)])
         if known is None:
             return _look(frame)
         read, event = known
@@ -218,7 +225,7 @@ def _look(frame: bytes) -> Sequence[Event]:
     """Any frame, without trusting the order of its keys."""
     seen = _probe(frame)
     if seen.stream:
-        known = _COMBINED.get(seen.stream[seen.stream.find("@") + 1 :].encode())
+        known = _reader(seen.stream.encode())
         return (known[1](known[0](frame).data),) if known else ()
     known = _BY_KIND.get(seen.kind) if seen.kind else _TICKER if seen.update_id and seen.bid else None
     if known is not None:
