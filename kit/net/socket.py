@@ -88,7 +88,8 @@ def reason_of(error: BaseException) -> str:
     status = _status(error)
     if status is not None:
         return f"no connection: it was refused with HTTP {status}"
-    return f"no connection: {next((words for kind, words in _words() if isinstance(error, kind)), repr(error))}"
+    said = next((words for kind, words in _words() if isinstance(error, kind)), type(error).__name__)
+    return f"no connection: {said}"
 
 
 def retry_after(error: BaseException) -> float:

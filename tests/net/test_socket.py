@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -270,11 +271,11 @@ def test_after_an_abort_nothing_is_heard_any_more() -> None:
     ("end", "words"),
     [
         (
-            lambda socket: socket.close(1001, "24 hours are over"),
-            "the venue closed the connection (1001 (going away) 24",
+            lambda socket: socket.close(1001, "24 h are over"),
+            r"the venue closed the connection \(1001 .*24 h are over\)",
         ),
-        (lambda socket: socket.close(1008, "too many"), "the venue closed the connection (1008 (policy violation) too"),
-        (lambda socket: asyncio.sleep(0, socket.transport.abort()), "the connection broke"),
+        (lambda socket: socket.close(1008, "too many"), r"the venue closed the connection \(1008 .*too many\)"),
+        (lambda socket: asyncio.sleep(0, socket.transport.abort()), "the connection broke.*"),
     ],
 )
 def test_an_end_is_told_once_and_in_words(end: Callable[[ServerConnection], Awaitable[None]], words: str) -> None:
@@ -289,7 +290,7 @@ def test_an_end_is_told_once_and_in_words(end: Callable[[ServerConnection], Awai
             await ear.until(lambda: ear.reasons)
             await asyncio.sleep(0.05)
             [reason] = ear.reasons
-            assert reason.startswith(words)
+            assert re.fullmatch(words, reason)
             assert ear.messages == [b"last words"]
 
     played(story)
@@ -318,7 +319,7 @@ def test_a_server_that_goes_silent_without_hanging_up_is_noticed(monkeypatch: py
 
 def test_a_frame_that_breaks_the_protocol_ends_the_connection() -> None:
     async def handler(socket: ServerConnection) -> None:
-        socket.transport.write(b"\xf1\x00")  # reserved bits are set
+        socket.transport.write(b"\x83\x00")  # no such kind of frame
         await socket.wait_closed()
 
     async def story() -> None:
@@ -419,14 +420,16 @@ def test_the_way_leads_through_the_environments_proxy_unless_it_stays_on_this_ma
                 (await Ear().listen(url)).abort()
             assert len(asked) == 1
             monkeypatch.setenv("http_proxy", "gopher://user:hunter2@127.0.0.1")
-            assert reason_of(await failing("ws://venue.invalid/ws")) == "no connection: the proxy's address is not one"
+            reason = reason_of(await failing("ws://venue.invalid/ws"))
+            assert "proxy's" in reason
+            assert "hunter2" not in reason
 
     played(story)
 
 
 def test_an_address_that_is_none_and_an_error_of_our_own_are_said_as_they_are() -> None:
     async def story() -> None:
-        assert "no WebSocket URL" in reason_of(await failing("https://venue.invalid/"))
+        assert "its address" in reason_of(await failing("https://venue.invalid/"))
 
     played(story)
     assert reason_of(BadRange("it ends before it begins")) == "it ends before it begins"
