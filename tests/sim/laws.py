@@ -79,18 +79,21 @@ class Witness:
         else:
             self._told = known
 
-    def look(self, channel: Channel, now: int, time: int) -> FeedState:
-        """Compare what is shown at our time ``now`` with the venue's past up to its own ``time``; the state found."""
+    def look(self, channel: Channel, now: int, time: int, late: int) -> FeedState:
+        """Compare what is shown at our time ``now`` with the venue's past up to its own ``time``; the state found.
+
+        ``late`` (µs) is how long frames have been on their way of late.
+        """
         feed = self._feeds[channel]
         state = feed.at(now)
-        if state is FeedState.LIVE and channel not in self.live_since:
-            self.live_since[channel] = time
+        if state is FeedState.LIVE:
+            self.live_since.setdefault(channel, time)
         try:
             if self.mirror.book.epoch != self._epoch:
                 self._epoch = self.mirror.book.epoch
                 self._built[now], self._floor, self._ceiling = self._told or self._audit
             self._told = None
-            self._laws[channel](time - feed.stale_after - SLACK, state is FeedState.LIVE)
+            self._laws[channel](time - feed.stale_after - SLACK - late, state is FeedState.LIVE)
         except AssertionError as broken:
             raise AssertionError(f"{self.market.native} {channel}: {broken}") from None
         return state

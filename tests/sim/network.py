@@ -27,7 +27,7 @@ class Client(Protocol):
     """The kit's side of the network."""
 
     def hear_opened(self, link: int) -> None: ...
-    def hear_frame(self, link: int, frame: bytes, told: tuple[str, int]) -> None: ...
+    def hear_frame(self, link: int, frame: bytes, told: tuple[str, int], sent: int) -> None: ...
     def hear_ended(self, link: int, reason: str, retry_after: float) -> None: ...
 
 
@@ -147,16 +147,16 @@ class Network:
     def _put(self, wire: Wire, frame: bytes, told: tuple[str, int]) -> None:
         now = self._agenda.now
         wire.ready = max(wire.ready, now + wire.down + int(self._random.random() * 5_000), wire.stalled)
-        self._agenda.at(wire.ready, self._deliver, wire, frame, told)
+        self._agenda.at(wire.ready, self._deliver, wire, frame, told, now)
 
-    def _deliver(self, wire: Wire, frame: bytes, told: tuple[str, int]) -> None:
+    def _deliver(self, wire: Wire, frame: bytes, told: tuple[str, int], sent: int) -> None:
         if wire.dead:
             return
         wire.room -= len(frame) + HEADER
         if wire.room < 0:
             self._cut(wire, "connection reset")
         else:
-            self._client.hear_frame(wire.number, frame, told)
+            self._client.hear_frame(wire.number, frame, told, sent)
 
     def _opened(self, wire: Wire) -> None:
         if wire.left:

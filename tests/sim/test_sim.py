@@ -27,9 +27,9 @@ ENOUGH = 60
 TAIL = 40
 
 
-def lived(seed: int, mix: Mix | None = None) -> World:
+def lived(seed: int, mix: Mix | None = None, levels: int | None = None) -> World:
     """The world of a seed, lived through. A failure says how to see it again, and how it came about."""
-    world = World(seed, mix=mix)
+    world = World(seed, mix=mix, levels=levels)
     try:
         return world.run()
     except Exception as error:
@@ -74,7 +74,7 @@ ROTATIONS = (
 
 def handed_over(seed: int) -> None:
     """Connections end as the venue has said they would: there is no gap, and nobody notices."""
-    world = lived(seed, ROTATIONS[seed % len(ROTATIONS)])
+    world = lived(seed, ROTATIONS[seed % len(ROTATIONS)], 1000)
     assert world.supervisor.handovers >= 1, "no connection was replaced"
     assert [entry for entry in world.log if entry[1] == "down"] == []
     for native, seat in world.seats.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -106,7 +107,7 @@ class Seat:
 class World:
     """A seed's world. ``run`` lives it through; what must not be raises AssertionError."""
 
-    def __init__(self, seed: int, voice: Voice = BINANCE, *, mix: Mix | None = None) -> None:
+    def __init__(self, seed: int, voice: Voice = BINANCE, *, mix: Mix | None = None, levels: int | None = None) -> None:
         self.voice, self._codec = voice, voice.codec
         self.seed, self.now, self.offset = seed, START, 0
         self.log: list[tuple[Any, ...]] = []
@@ -117,6 +118,8 @@ class World:
         self._count = 0
         self._awake = 0
         self._offsets = [(0, 0)]
+        self._late: deque[tuple[int, int]] = deque()
+        """When frames came that had been on their way for long, and how long."""
         self.error: Exception | None = None
         self.halted = 0
         """When the market stood still."""
@@ -124,7 +127,8 @@ class World:
         random = Random(seed)  # noqa: S311 - the same
         interval = random.choice(voice.intervals)
         begin = START - random.randint(1, 3) * STEP[interval] - random.randint(0, STEP[interval])
-        self.limit = random.choice((1000, 1000, 10))
+        self.limit = levels or random.choice((1000, 1000, 10))
+        """Levels a side in a snapshot by REST."""
         rows = [random.choice((40, 3_000)) for _ in range(3)]
         natives = voice.natives[: random.randint(2, 3)]
         self.markets = {n: Market(voice, n, interval, random.randint(0, 2**40), begin) for n in natives}
@@ -316,10 +320,17 @@ class World:
             for ask in seat.mirror.asks(self.local):
                 self._ask(seat, ask)
         for channel in channels or Channel:
-            state = seat.witness.look(channel, self.local, self.now)
+            state = seat.witness.look(channel, self.local, self.now, self._lateness())
             if state is not seat.states.get(channel):
                 seat.states[channel] = state
                 self.note("state", seat.market.native, channel, state)
+
+    def _lateness(self) -> int:
+        """How late frames have come of late, µs: what says nothing of its own time can't be known to be old."""
+        late = self._late
+        while late and late[0][0] < self.now - UNSEEN:
+            late.popleft()
+        return max((each for _, each in late), default=0)
 
     def _look_at_touched(self) -> None:
         while self.touched:
@@ -334,9 +345,11 @@ class World:
         self.supervisor.opened(link, self.local)
         self._act()
 
-    def hear_frame(self, link: int, frame: bytes, told: tuple[str, int]) -> None:
-        if self._asleep(self.hear_frame, link, frame, told):
+    def hear_frame(self, link: int, frame: bytes, told: tuple[str, int], sent: int) -> None:
+        if self._asleep(self.hear_frame, link, frame, told, sent):
             return
+        if self.now - sent > SECOND:
+            self._late.append((self.now, self.now - sent))
         self.note("frame", link, *told)
         self.supervisor.received(link, frame, self.local)
         self._look_at_touched()
