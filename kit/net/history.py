@@ -76,8 +76,12 @@ class History:
             return self._bars(native, interval, None, None, PAGE)
         now = self.now(0)
         reach = bars.bars_before(now, interval, (PAGE if start is None else most) - 1)
-        source = self._source(interval, partial(self._bars, native, interval))
-        return bars.join(list(self._forwards(source, native, max(start or 0, reach), None, None, now)))
+        source, first = self._source(interval, partial(self._bars, native, interval)), max(start or 0, reach)
+        if self._past.windows:
+            pages = paging.forwards_by_calendar(source, lambda stop: stop, first, now + AHEAD, None)
+        else:
+            pages = paging.forwards(source, first, None, None, now)
+        return bars.join(list(pages))
 
     def _bars(self, native: str, interval: str, start: int | None, end: int | None, rows: int) -> Page:
         return self._rest.do(self._codec.candles(native, interval, start, end, rows))

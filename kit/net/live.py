@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -430,7 +430,8 @@ class Live:
             return history.newest(native, self.interval, ask.start, self._mirror.candles.capacity)
         if ask.need is Need.TRADES and ask.start is not None:
             return history.trades_from(native, ask.start, ask.since or 0)
-        return self._rest.do(self._call(ask))
+        probe = ask.need in (Need.TOUCH, Need.LAST_TRADE)  # late it proves little; what is missing goes before it
+        return self._rest.do(replace(self._call(ask), spare=probe))
 
     def _call(self, ask: Ask) -> Call[Any]:
         codec, native = self._codec, self.instrument.native

@@ -17,6 +17,8 @@ EDGE = 200_000
 """µs that a wait goes beyond a window's end: our picture of the venue's clock is no better than that."""
 FOR_READS = 0.85
 """The share of a budget that questions may use; the rest stays free for orders and cancels."""
+FOR_SPARE = 0.7
+"""The share that questions may use which are not worth waiting for."""
 NOTABLE = 600
 """Use that makes it worth asking for the budgets: a tenth of what Binance allows a minute."""
 
@@ -125,9 +127,10 @@ class Pacer:
             if isinstance(meter, Meter):
                 meter.at(sent + self.skew).used = used.get(meter.budget.name, 0)
 
-    def wait(self, weight: int, now: int, *, order: bool = False, urgent: bool = False) -> int:
-        """µs until a request of ``weight`` may leave; 0: now. Orders and the ``urgent`` (cancels) may use it all."""
-        share = 1.0 if order or urgent else FOR_READS
+    def wait(self, weight: int, now: int, *, order: bool = False, urgent: bool = False, spare: bool = False) -> int:
+        """µs until a request of ``weight`` may leave; 0: now. Orders and the ``urgent`` (cancels) may use it all, the
+        ``spare`` not much."""
+        share = 1.0 if order or urgent else FOR_SPARE if spare else FOR_READS
         waits = [meter.until_free(cost, share, at) for meter, cost, at in self._charged(weight, order, now)]
         return max([0, self._held[order] - now, *waits])
 

@@ -78,6 +78,7 @@ _PATIENCE = {
     Effect.READ: _Patience(4, 90.0),  # long enough to sit out the minute of a used-up budget
     Effect.WRITE: _Patience(3, 4.0),  # an order that leaves later is not the order that was meant
 }
+_SPARE = _Patience(2, 4.0)  # an answer that comes later proves little
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class Rest:
     def _repeat(self, call: Call[T], patience: _Patience | None = None) -> _Heard[T]:
         from tenacity import Retrying, retry_if_exception_type
 
-        began, patience = self._ours.now(), patience or _PATIENCE[call.effect]
+        began, patience = self._ours.now(), patience or (_SPARE if call.spare else _PATIENCE[call.effect])
         retrying = Retrying(
             sleep=self._sleep,
             retry=retry_if_exception_type(Unreached),
@@ -238,7 +239,7 @@ class Rest:
         order, urgent = call.orders > 0, call.effect is Effect.WRITE
         with self._lock:
             now = self._ours.now()
-            wait = self._pacer.wait(call.weight, now, order=order, urgent=urgent) / SECOND
+            wait = self._pacer.wait(call.weight, now, order=order, urgent=urgent, spare=call.spare) / SECOND
             if not wait:
                 return self._pacer.send(call.weight, now, order=order)
         raise RateLimited(

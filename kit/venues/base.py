@@ -83,6 +83,8 @@ class Call(Generic[T]):
     weight: int = 1
     orders: int = 0
     """How many it adds to what the venue counts as orders; a cancel adds none."""
+    spare: bool = False
+    """Not worth waiting for: asked where the venue allows more besides, soon or not at all."""
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,15 @@ def test_a_burst_leaves_at_once_as_far_as_the_limit_reaches() -> None:
     assert steered.wait(1, T0 + SECOND, urgent=True) == 0
 
 
+def test_what_is_not_worth_waiting_for_leaves_some_of_it_to_the_rest() -> None:
+    steered = Pacer([Budget("REQUESTS", 10, 10 * SECOND, sliding=True)])
+    for _ in range(7):
+        assert steered.wait(1, T0, spare=True) == 0
+        steered.send(1, T0)
+    assert steered.wait(1, T0, spare=True) > 0
+    assert steered.wait(1, T0) == 0
+
+
 @dataclass
 class Venue:
     """Counts weight per minute as Binance does, and remembers its worst minute."""
