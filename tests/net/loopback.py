@@ -149,7 +149,7 @@ class Loopback:
 
     def drop(self) -> None:
         """Every connection breaks without a word."""
-        self.do(lambda: [socket.transport.abort() for socket in self.subscribed])
+        self.do(self._drop)
 
     def do(self, what: Callable[[], T]) -> T:
         """Have ``what`` done on the venue's thread."""
@@ -158,6 +158,10 @@ class Loopback:
             return what()
 
         return asyncio.run_coroutine_threadsafe(on_the_loop(), self._loop).result(10)
+
+    def _drop(self) -> None:
+        for socket in self.subscribed:
+            socket.transport.abort()
 
     def _trade(self, native: str, price: str, qty: str, after: int, side: str) -> None:
         self.now += after

@@ -107,8 +107,9 @@ class TinyCoinbase(Loopback):
         return self._candles(native, given) if name == "candles" else self._ticker(native, given)
 
     def _product(self, native: str) -> dict[str, Any]:
-        return {"product_id": native, "product_type": "SPOT", "base_currency_id": native[:-4], "status": "online",
-                "quote_currency_id": "USD", "base_increment": "0.00000001", "price_increment": "0.01",
+        base, _, quote = native.partition("-")
+        return {"product_id": native, "product_type": "SPOT", "base_currency_id": base, "status": "online",
+                "quote_currency_id": quote, "base_increment": "0.00000001", "price_increment": "0.01",
                 "base_min_size": "0.0001", "base_max_size": "1000", "quote_min_size": "1", "quote_max_size": "9000000",
                 }  # fmt: skip
 

@@ -125,8 +125,8 @@ class TinyKraken(Loopback):
         if any(name not in _REST_NAMES for name in names):
             return {"error": ["EQuery:Unknown asset pair"]}
         rows = {
-            _KEYS[_REST_NAMES[name]]: {"altname": name, "wsname": f"{name[:3]}/USD", "lot_decimals": 8, "status": "online",
-                                       "tick_size": "0.01", "ordermin": "0.0001", "costmin": "0.5"}
+            _KEYS[_REST_NAMES[name]]: {"altname": name, "wsname": f"{name[:3]}/USD", "lot_decimals": 8,
+                                       "status": "online", "tick_size": "0.01", "ordermin": "0.0001", "costmin": "0.5"}
             for name in names
         }  # fmt: skip
         return {"error": [], "result": rows}
