@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from kit.net.live import Live
 from kit.net.loop import Loop
 from kit.net.stream import Streams
 from kit.net.supervisor import Backoff
+from kit.net.tape import Answered, Opened, Received, records
 from kit.sandbox import launcher
 from kit.sandbox.launcher import Handle
 from kit.venue import Venue
@@ -156,6 +158,25 @@ def test_lost_frames_are_noticed_and_filled_in(
     check(live, venue)
 
 
+def test_a_planned_end_of_the_connection_goes_unnoticed(
+    opened: Open, venue: Venue, sandbox: Handle, eventually: Eventually
+) -> None:
+    live, states = opened(), set()
+    sandbox.fault("shutdown", for_=4)
+
+    def handed_over() -> bool:
+        states.add(live.state)
+        return live.streams.supervisor.handovers == 1
+
+    eventually(handed_over)
+    passed(live, 3)  # past the end of the old connection
+    assert states | {live.state} == {FeedState.LIVE}
+    assert live.gaps == []
+    assert live.feeds["connection"].unique().tolist() == [1]
+    assert live.streams.connections == 2
+    check(live, venue)
+
+
 def test_two_instruments_share_a_connection_and_come_back_together(
     opened: Open, venue: Venue, sandbox: Handle, eventually: Eventually
 ) -> None:
@@ -177,6 +198,25 @@ def test_a_venues_live_frame_is_ready_when_it_is_handed_out_and_the_same_when_as
     again = venue.live("BTC/USDT")
     assert again is not live
     assert again.state is FeedState.LIVE
+
+
+def test_a_venues_tape_tells_its_connections_apart_and_ends_with_it(venue: Venue, tmp_path: Path) -> None:
+    plain, coalesced = venue.live("BTC/USDT"), venue.live("BTC/USDT", coalesce=0.005)
+    assert plain is not coalesced
+    tape = plain.record(tmp_path / "tape.jsonl.gz")
+    other = venue.record(tmp_path / "other.jsonl.gz")
+    other.close()
+    epochs = plain.book.epoch, coalesced.book.epoch
+    time.sleep(1.0)
+    assert (plain.book.epoch, coalesced.book.epoch) == epochs  # to be recorded costs the picture nothing
+    assert {plain.state, coalesced.state} == {FeedState.LIVE}
+    venue.close()
+    assert not tape.recording
+    told = list(records(tape.path))
+    opened = [each.conn for each in told if isinstance(each, Opened)]
+    assert len(opened) == len(set(opened)) == 2
+    assert {each.conn for each in told if isinstance(each, Received)} == set(opened)
+    assert any(isinstance(each, Answered) and "/depth" in each.url for each in told)
 
 
 def test_a_venue_that_is_not_there_is_said_so_and_not_waited_for_long(
