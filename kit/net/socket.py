@@ -10,14 +10,13 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from importlib.util import find_spec
+from typing import Literal, Protocol
+from urllib.request import getproxies
 
 from kit.clock import Clock
 from kit.errors import KitError
 from kit.venues.base import on_this_machine
-
-if TYPE_CHECKING:
-    from kit.net.connection import Connection
 
 BIGGEST_FRAME = 64 * 2**20
 """Bytes. Coinbase's BTC-USD snapshot is one frame of 5 MB; the library's default is 1 MiB."""
@@ -36,10 +35,17 @@ _logger = logging.getLogger("kit.net.socket")
 _logger.addHandler(logging.NullHandler())  # without a handler Python would print warnings into the user's cell
 
 
+class Wire(Protocol):
+    """What carries an open connection."""
+
+    def say(self, text: str) -> None: ...
+    def drop(self) -> None: ...
+
+
 class Socket:
     """An open connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Wire) -> None:
         self._connection = connection
 
     def send(self, text: str) -> None:
@@ -51,14 +57,29 @@ class Socket:
         self._connection.drop()
 
 
-async def connect(url: str, *, receive: Receive, ended: Ended, clock: Clock, coalesce: float = 0.0) -> Socket:
+async def connect(
+    url: str, *, receive: Receive, ended: Ended, clock: Clock, coalesce: float = 0.0, plain: bool = False
+) -> Socket:
     """A connection to ``url``, through the environment's proxy unless it is on this machine.
 
     ``receive`` is called from within the read that brought a message. With ``coalesce`` (s) nothing is read for so long
     after each read, and what comes meanwhile is read in one go: busy streams then cost a fraction. A message is stamped
     when it is read, so that the wait shows in its latency (receipt minus venue time). Neither callback is called before
-    this has returned. Raises what the libraries raise: ``reason_of`` and ``retry_after`` read it.
+    this has returned. Raises what ``websockets`` raises: ``reason_of`` and ``retry_after`` read it.
+
+    Where the extra ``fast`` is installed, ``picows`` carries it, unless a proxy is in use or ``plain`` is wanted; there
+    is no other difference.
     """
+    opened = _open if plain or not _fast(url) else _open_fast
+    return await opened(url, receive, ended, clock, coalesce)
+
+
+def _fast(url: str) -> bool:
+    proxies = getproxies().keys() - {"no"}  # which one counts for a venue is for ``websockets`` to say
+    return find_spec("picows") is not None and (on_this_machine(url) or not proxies)
+
+
+async def _open(url: str, receive: Receive, ended: Ended, clock: Clock, coalesce: float) -> Socket:
     from websockets.asyncio.client import connect as open_connection  # loaded when first needed
 
     from kit.net.connection import Connection
@@ -77,6 +98,22 @@ async def connect(url: str, *, receive: Receive, ended: Ended, clock: Clock, coa
         create_connection=partial(Connection, receive=receive, ended=ended, clock=clock, coalesce=coalesce),  # type: ignore[arg-type]  # documented: "a wrapper or a subclass"
     )
     assert isinstance(connection, Connection)  # noqa: S101 - what was just asked for; it tells the type checker
+    connection.start()
+    return Socket(connection)
+
+
+async def _open_fast(url: str, receive: Receive, ended: Ended, clock: Clock, coalesce: float) -> Socket:
+    from kit.net.fast import FastConnection
+
+    connection = FastConnection(receive=receive, ended=ended, clock=clock, coalesce=coalesce)
+    await connection.open(
+        url,
+        biggest=BIGGEST_FRAME,
+        within=OPEN_WITHIN,
+        ping_every=PING_EVERY,
+        pong_within=PONG_WITHIN,
+        logger=_logger,
+    )
     connection.start()
     return Socket(connection)
 

@@ -42,6 +42,9 @@ def played(story: Story) -> None:
 class Ear:
     """Keeps what it is told."""
 
+    plain = False
+    """Whether it listens to ``websockets`` even where ``picows`` is installed."""
+
     def __init__(self) -> None:
         self.messages: list[bytes] = []
         self.stamps: list[int] = []
@@ -63,7 +66,18 @@ class Ear:
             await self._news.wait()
 
     async def listen(self, url: str, coalesce: float = 0.0) -> Socket:
-        return await connect(url, receive=self.receive, ended=self.ended, clock=WallClock(), coalesce=coalesce)
+        return await connect(
+            url, receive=self.receive, ended=self.ended, clock=WallClock(), coalesce=coalesce, plain=self.plain
+        )
+
+
+@pytest.fixture(params=["websockets", "picows"], autouse=True)
+def carrier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What carries the connections of a test: every story is told of both."""
+    if request.param == "picows":
+        pytest.importorskip("picows", reason="needs the extra: pip install 'papertape[fast]'")
+    monkeypatch.setattr(Ear, "plain", request.param == "websockets")
+    return str(request.param)
 
 
 @asynccontextmanager
@@ -275,6 +289,11 @@ def test_after_an_abort_nothing_is_heard_any_more() -> None:
             r"the venue closed the connection \(1001 .*24 h are over\)",
         ),
         (lambda socket: socket.close(1008, "too many"), r"the venue closed the connection \(1008 .*too many\)"),
+        (lambda socket: socket.close(4001), r"the venue closed the connection \(4001 .*\)"),
+        (
+            lambda socket: asyncio.sleep(0, socket.transport.write(b"\x88\x00")),
+            r"the venue closed the connection \(1005 .*\)",
+        ),
         (lambda socket: asyncio.sleep(0, socket.transport.abort()), "the connection broke.*"),
     ],
 )
@@ -328,6 +347,33 @@ def test_a_frame_that_breaks_the_protocol_ends_the_connection() -> None:
             await ear.listen(url)
             await ear.until(lambda: ear.reasons)
             assert ear.reasons[0].startswith("the connection broke: ")
+
+    played(story)
+
+
+def test_a_message_in_too_many_pieces_or_pieces_out_of_order_end_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sockets, "BIGGEST_FRAME", 1_000)
+    broken: list[bytes] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        socket.transport.write(broken[-1])
+        await socket.wait_closed()
+
+    async def story() -> None:
+        async with serving(handler) as url:
+            for wire in (
+                b"\x01\x64" + b"x" * 100 + (b"\x00\x64" + b"x" * 100) * 10,
+                b"\x80\x01x",
+                b"\x01\x01x\x02\x01y",
+            ):
+                broken.append(wire)
+                ear = Ear()
+                await ear.listen(url)
+                await ear.until(lambda ear=ear: ear.reasons)  # type: ignore[misc]  # it is bound to its own round
+                assert ear.messages == []
+                assert ear.reasons[0].startswith("the connection broke: ")
 
     played(story)
 
@@ -400,6 +446,45 @@ def test_a_server_that_speaks_something_else_is_told() -> None:
     played(story)
 
 
+def test_a_server_that_hangs_up_instead_of_answering_is_told() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            reason = reason_of(await failing(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+            assert reason == "no connection: it does not answer as a WebSocket server"
+
+    played(story)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_an_attempt_that_is_given_up_leaves_no_connection_behind(*, secure: bool) -> None:
+    called, left = asyncio.Event(), asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.set()
+        with suppress(ConnectionError):
+            while await reader.read(1_000):
+                pass
+        left.set()
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(wait, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            attempt = asyncio.create_task(Ear().listen(f"{'wss' if secure else 'ws'}://127.0.0.1:{port}/"))
+            await called.wait()
+            await asyncio.sleep(0.02)
+            attempt.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+            await left.wait()
+
+    played(story)
+
+
 def test_the_way_leads_through_the_environments_proxy_unless_it_stays_on_this_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -433,3 +518,24 @@ def test_an_address_that_is_none_and_an_error_of_our_own_are_said_as_they_are() 
 
     played(story)
     assert reason_of(BadRange("it ends before it begins")) == "it ends before it begins"
+
+
+def test_the_extra_carries_what_no_proxy_may_have_to_carry(carrier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+
+    def noting(name: str) -> Callable[..., Any]:
+        async def opened(*_: object) -> None:
+            chosen.append(name)
+
+        return opened
+
+    async def story() -> None:
+        await Ear().listen("wss://venue.invalid/")
+        monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+        await Ear().listen("wss://venue.invalid/")
+        await Ear().listen("ws://127.0.0.1:1/")
+
+    monkeypatch.setattr(sockets, "_open", noting("websockets"))
+    monkeypatch.setattr(sockets, "_open_fast", noting("picows"))
+    played(story)
+    assert chosen == [carrier, "websockets", carrier]
