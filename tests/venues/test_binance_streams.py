@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import BadAnswer, UnknownName
-from kit.model import BookDelta, Candle, Channel, Quote, Side, Trade
+from kit.model import BookDelta, Candle, Channel, Quote, Side, Trade, Written
 from kit.venues.base import Ack, Event, Goodbye, Subscription
 from kit.venues.binance import BINANCE
 
@@ -78,6 +78,32 @@ def test_an_event_reads_the_same_raw_combined_and_however_its_json_is_laid_out(
     spaced = json.dumps({"data": data, "stream": name}, indent=1) + "\n"
     for text in (compact, compact + "\n", spaced, json.dumps(data), compact.encode()):
         assert BINANCE.decode(text) == (event,)
+
+
+def test_on_request_the_levels_of_a_book_keep_the_digits_they_were_written_with() -> None:
+    raw = json.dumps(DEPTH)
+    for text in (raw, raw.encode(), json.dumps({"stream": "bnbbtc@depth@100ms", "data": DEPTH})):
+        (delta,) = BINANCE.decode_written(text)
+        assert isinstance(delta, BookDelta)
+        assert BINANCE.decode(text) == (delta,)
+        [bid], [ask] = delta.bids, delta.asks
+        assert isinstance(bid, Written)
+        assert isinstance(ask, Written)
+        assert (bid.price, bid.qty, ask.price, ask.qty) == ("0.0024", "10", "0.0026", "0.00000000")
+    for name, data, event in EVENTS:
+        if not isinstance(event, BookDelta):
+            assert BINANCE.decode_written(json.dumps({"stream": name, "data": data})) == (event,)
+    with pytest.raises(BadAnswer):
+        BINANCE.decode_written(json.dumps(DEPTH | {"b": [["nan", "1"]]}))
+
+
+def test_a_stream_is_told_by_its_own_name_and_not_by_what_its_frame_says() -> None:
+    other = json.dumps({"stream": "bnbbtc@trade", "data": DEPTH | {"s": "x@depth"}}, separators=(",", ":"))
+    with pytest.raises(BadAnswer):
+        BINANCE.decode(other)
+    hidden = json.dumps({"data": TRADE | {"s": "x@bookTicker"}, "stream": "bnbbtc@trade"}, separators=(",", ":"))
+    (trade,) = BINANCE.decode(hidden)
+    assert isinstance(trade, Trade)
 
 
 def test_a_forming_candle_is_not_closed() -> None:
@@ -151,7 +177,7 @@ def test_a_frame_that_breaks_its_promise_is_a_bad_answer(text: str | bytes) -> N
     )
 )
 def test_garbage_frames_raise_bad_answer_and_nothing_else(text: str | bytes) -> None:
-    for decode in (BINANCE.decode, BINANCE.decode_user):
+    for decode in (BINANCE.decode, BINANCE.decode_written, BINANCE.decode_user):
         try:
             decode(text)
         except BadAnswer as error:
