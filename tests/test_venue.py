@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import kit
 from kit.clock import HOUR, MINUTE, SECOND, ManualClock
 from kit.errors import BadAnswer, BadRange, KitError, MissingKey, UnknownName, UsageError
 from kit.market import candles
@@ -23,8 +24,13 @@ from kit.market.feed import FeedState
 from kit.net import progress
 from kit.runtime import runtime
 from kit.venue import Venue, connect
-from kit.venues.base import Hosts, Key
+from kit.venues.base import Hosts, Key, MarketCodec
 from kit.venues.binance import BINANCE
+from kit.venues.coinbase import COINBASE
+from kit.venues.kraken import KRAKEN
+from tests.net.loopback import Loopback
+from tests.net.tiny_coinbase import TinyCoinbase
+from tests.net.tiny_kraken import TinyKraken
 
 T0 = candles.moment("2026-01-01", "start")
 BTC, ETH = {"symbol": "BTCUSDT", "baseAsset": "BTC"}, {"symbol": "ETHUSDT", "baseAsset": "ETH"}
@@ -498,10 +504,59 @@ def test_connecting_again_gives_the_same_venue_until_it_is_closed_or_its_key_cha
     assert connect("binance", environment="testnet") is not second
 
 
+@pytest.mark.parametrize("name", ["kraken", "coinbase"])
+def test_kraken_and_coinbase_are_read_without_a_key(
+    name: str, connected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PAPERTAPE_{name.upper()}_DATA_KEY", "CANARY" * 10)
+    venue = connect(name)
+    assert (venue.name, venue.environment, venue.rest.key) == (name, "DATA", None)
+    assert repr(venue) == f"<venue {name} · DATA · {venue.hosts.rest}>"
+    assert connect(name) is venue
+    with pytest.raises(UnknownName, match="known: data"):
+        connect(name, environment="live")
+
+
+@pytest.mark.parametrize(("codec", "make"), [(KRAKEN, TinyKraken), (COINBASE, TinyCoinbase)])
+def test_orders_there_are_refused_before_anything_is_sent(
+    codec: MarketCodec, make: Callable[[], Loopback], connected: None
+) -> None:
+    tiny = make()
+    venue = Venue(codec, "data", tiny.hosts)
+    with pytest.raises(UsageError, match=r"nothing was sent\. Trade on paper there, with kit\.paper\(venue\)"):
+        kit.live(venue)
+    venue.close()
+    tiny.close()
+    assert tiny.asked == []
+
+
+@pytest.mark.parametrize(("codec", "make"), [(KRAKEN, TinyKraken), (COINBASE, TinyCoinbase)])
+def test_a_paper_account_trades_on_their_live_market(
+    codec: MarketCodec, make: Callable[[], Loopback], connected: None
+) -> None:
+    tiny = make()
+    native = next(iter(tiny.markets))
+    tiny.trade(native, "100.00")
+    venue = Venue(codec, "data", tiny.hosts)
+    live = venue.live("BTC/USD")
+    assert live.ready(10), live.reason
+    broker = kit.paper(venue, cash={"USD": 10_000}, latency=0.0)
+    timer = threading.Timer(0.3, tiny.level, (native, "bids", "98.00", "7.00000000"))
+    timer.start()  # proves that the market has not moved on
+    order = broker.buy("BTC/USD", 0.5)
+    timer.join()
+    assert (str(order.status), broker.fills["price"].tolist()) == ("filled", [101.0])
+    assert "101" in order.why()
+    broker.close()
+    venue.close()
+    tiny.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         ({"name": "binanse"}, UnknownName, "did you mean 'binance'"),
+        ({"name": "craken"}, UnknownName, "did you mean 'kraken'"),
         ({"name": "binance", "environment": "tesnet"}, UnknownName, "did you mean 'testnet'"),
         ({"name": "binance", "seed": 7}, UsageError, "only the sandbox takes seed="),
         ({"seed": "seven"}, UsageError, "seed='seven': a sandbox's seed is a whole number; nothing was started"),
