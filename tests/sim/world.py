@@ -69,6 +69,9 @@ class Seat:
     """When each channel was last confirmed, by our clock."""
     states: dict[Channel, FeedState] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.feeds = self.mirror.feeds
+
     def subscription(self, channel: Channel) -> Subscription:
         return next(sub for sub in self.wanted if sub.channel is channel)
 
@@ -121,6 +124,8 @@ class World:
         self._late: deque[tuple[int, int]] = deque()
         """When frames came that had been on their way for long, and how long."""
         self.error: Exception | None = None
+        self._links: set[int] = set()
+        """Those that stand, as far as we know."""
         self.halted = 0
         """When the market stood still."""
         self._pacer, self._snapshots = Pacer(), Allowance(*SNAPSHOTS)
@@ -311,8 +316,12 @@ class World:
                 case Send(link=link, text=text):
                     self.network.send(link, text)
                 case Hangup(link=link):
+                    self._links.discard(link)
                     self.network.hang_up(link)
         self._look_at_touched()
+        for seat in () if self._links else self.seats.values():
+            live = [channel for channel, feed in seat.feeds.items() if feed.state is FeedState.LIVE]
+            assert not live, f"{seat.market.native}: {live} are LIVE without a connection"
 
     def _look(self, seat: Seat, *channels: Channel) -> None:
         """After anything that changed a mirror: ask what it asks, and see whether what it shows is true."""
@@ -341,6 +350,7 @@ class World:
     def hear_opened(self, link: int) -> None:
         if self._asleep(self.hear_opened, link):
             return
+        self._links.add(link)
         self.note("opened", link)
         self.supervisor.opened(link, self.local)
         self._act()
@@ -357,6 +367,7 @@ class World:
     def hear_ended(self, link: int, reason: str, retry_after: float) -> None:
         if self._asleep(self.hear_ended, link, reason, retry_after):
             return
+        self._links.discard(link)
         self.note("ended", link, reason, retry_after)
         self.supervisor.ended(link, reason, self.local, retry_after)
         self._act()
