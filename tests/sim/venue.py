@@ -74,6 +74,7 @@ class Market:
 
     def __init__(self, voice: Voice, native: str, interval: str, seed: int, begin: int) -> None:
         self._voice, self._throttle = voice, voice.throttle[interval]
+        self._says_closed, self.depth = voice.codec.streaming.says_closed, voice.codec.streaming.depth
         self.native, self.interval, self.step = native, interval, STEP[interval]
         self.now = begin
         self._random = Random(seed)  # noqa: S311 - the seed is the point
@@ -118,6 +119,7 @@ class Market:
             self.bids[middle - 1 - place] = self._lots()
             self.asks[middle + 1 + place] = self._lots()
         self._mark()
+        self._price_places: dict[tuple[float, float], int] = {}
         self._quote_places: dict[tuple[float, float, float, float], int] = {}
         self._note_quote(self._best())
         self._spell_ends, self._rate = begin, 3.0
@@ -159,6 +161,7 @@ class Market:
                 return
         pause = round(self._random.expovariate(self._rate) * SECOND)
         self._next_change = min(self.now + max(pause, 1), max(self._spell_ends, self.now + 1))
+        self._next_change += self._next_change % FLUSH == 0  # what a book's time says is then unambiguous
 
     # -- what happens
 
@@ -287,7 +290,7 @@ class Market:
         said = self._voice.bar(self, place, self.bar, told, closed=closed)
         if said:
             self.push_times.append(told)
-            self.pushes.append((place, self.bar[6], closed))
+            self.pushes.append((place, self.bar[6], closed and self._says_closed))
         return said
 
     # -- what it notes
@@ -304,6 +307,7 @@ class Market:
         update = self.first_update + len(self.changes) - 1
         bid, bid_lots, ask, ask_lots = self._top = top
         self._quote_places[bid / TICK, bid_lots / LOT, ask / TICK, ask_lots / LOT] = len(self.quotes)
+        self._price_places[bid / TICK, ask / TICK] = len(self.quotes)
         self.quotes.append(top)
         self.quote_times.append(self.now)
         self.quote_ids.append(update)
@@ -314,14 +318,17 @@ class Market:
         self._flushed, self._next_flush = len(self.changes), NEVER
         (bids, asks), self._dirty = self._dirty, ({}, {})
         self._mark()
-        self.flush_times.append(self.now)
-        self.flush_ids.append(last)
-        return self._voice.changes(self, first, last, bids, asks)
+        said = self._voice.changes(self, first, last, bids, asks)
+        if said:
+            self.flush_times.append(self.now)
+            self.flush_ids.append(last)
+        return said
 
     # -- its past
 
     def _mark(self) -> None:
         self.marks.append((len(self.changes), dict(self.bids), dict(self.asks)))
+        self.marked_at = self.now
 
     def book_at(self, update: int) -> tuple[Side, Side]:
         """The whole book as of an update id."""
@@ -371,6 +378,17 @@ class Market:
             return None
         bid, bid_lots, ask, ask_lots = self.quotes[place]
         return place if said == (bid / TICK, bid_lots / LOT, ask / TICK, ask_lots / LOT) else None
+
+    def prices_until(self, quote: Quote) -> int:
+        """Until when best bid and ask last were these (``NEVER``: they are), whatever the quantities; 0: never."""
+        place = self._price_places.get((quote.bid, quote.ask))
+        if place is None:
+            return 0
+        return self.quote_times[place + 1] if place + 1 < len(self.quote_times) else NEVER
+
+    def quote_at(self, time: int) -> Top:
+        """The best bid and ask at a moment."""
+        return self.quotes[bisect_right(self.quote_times, time) - 1]
 
     def version_of(self, place: int, trades: int) -> Bar | None:
         """The bar at ``place`` as it was after so many trades; None when it never was."""

@@ -18,18 +18,20 @@ from typing import Any
 
 from kit.clock import SECOND
 from kit.errors import KitError
+from kit.market.book import BookRule
 from kit.market.feed import FeedState
 from kit.market.mirror import Mirror
 from kit.market.strand import PAGE, Ask, Need
-from kit.model import BookDelta, Candle, Channel, Quote, Trade
+from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
 from kit.net.link import Allowance
+from kit.net.live import subscriptions
 from kit.net.pacing import Pacer
 from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
 from kit.venues.base import Call, MarketEvent, Subscription
 from tests.sim.binance_voice import BinanceVoice
 from tests.sim.door import Door
 from tests.sim.faults import Mix
-from tests.sim.laws import SLACK, Witness
+from tests.sim.laws import SLACK, KrakenWitness, Witness
 from tests.sim.manners import Manners
 from tests.sim.network import Network
 from tests.sim.venue import START, STEP, Market
@@ -51,6 +53,7 @@ CHANNELS: dict[type[MarketEvent], Channel] = {
     Candle: Channel.CANDLE,
     Quote: Channel.QUOTE,
     BookDelta: Channel.BOOK,
+    BookSnapshot: Channel.BOOK,
 }
 
 
@@ -93,8 +96,11 @@ class Seat:
         channel = CHANNELS[type(event)]
         if isinstance(event, Quote):
             self.taken.add((channel, event.update_id))
-        elif isinstance(event, BookDelta):
+        elif isinstance(event, BookDelta) and event.last_id:
             self.taken.add((channel, event.last_id))
+        elif isinstance(event, BookDelta):  # the book is the quote too, and its time says which it is
+            self.taken |= {(channel, event.time), (Channel.QUOTE, event.time)}
+            self.world.touched[self.market.native, Channel.QUOTE] = None
         self._guarded(channel, self.mirror.take, event, now)
 
     def _guarded(self, channel: Channel, act: Callable[..., None], *args: Any) -> None:
@@ -145,19 +151,23 @@ class World:
     def _seat(self, market: Market, rows: Sequence[int]) -> Seat:
         native, interval = market.native, market.interval
         candles, trades, quotes = rows
+        rules = self._codec.streaming
         mirror = Mirror(
             native,
             interval,
+            rule=rules.book,
+            depth=rules.depth,
+            bars=rules.bars,
+            quotes=rules.quotes,
+            says_closed=rules.says_closed,
             stale_after=STALE_AFTER,
             candle_rows=candles,
             trade_rows=trades,
             quote_rows=quotes,
             snapshot_levels=self.limit,
         )
-        channels = (Channel.TRADE, Channel.QUOTE, Channel.BOOK)
-        wanted = [Subscription(channel, native) for channel in channels]
-        wanted.append(Subscription(Channel.CANDLE, native, interval))
-        return Seat(self, market, mirror, Witness(market, mirror), tuple(wanted))
+        witness = (Witness if rules.book is BookRule.IDS else KrakenWitness)(market, mirror)
+        return Seat(self, market, mirror, witness, tuple(subscriptions(self._codec, native, interval)))
 
     # -- time
 
@@ -278,6 +288,9 @@ class World:
         self.at(market.due, self._move, market)
 
     def _move(self, market: Market) -> None:
+        if market.due > self.now:  # it was halted meanwhile
+            self._next(market)
+            return
         for said in market.advance():
             if said.at == self.now:
                 self.network.publish(said)
@@ -400,10 +413,12 @@ class World:
                 return self._codec.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
             case Need.BOOK | Need.AUDIT:
                 return self._codec.book(native, self.limit)
-            case Need.QUOTE | Need.TOUCH:
+            case Need.QUOTE | Need.TOUCH if self._codec.streaming.book is BookRule.IDS:
                 return self._codec.book(native, 5)
-            case _:
+            case Need.LAST_TRADE:
                 return self._codec.last_trade(native)
+            case _:
+                return self._codec.quote(native)
 
     def _leave(self, seat: Seat, ask: Ask, call: Call[Any]) -> None:
         """Send a question once the venue's limits let it."""
