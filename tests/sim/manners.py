@@ -33,7 +33,7 @@ class Manners:
         """Connections that have ended, and left none, since data last came."""
         self._vain = 0
         """Connections that were to take over and have ended since one last did."""
-        self._ended_at = self._vain_at = self._floor = 0
+        self._ended_at = self._vain_at = self._left_at = self._floor = 0
 
     def read(self, log: Iterable[tuple[Any, ...]]) -> None:
         for at, kind, *rest in log:
@@ -95,9 +95,11 @@ class Manners:
         if link not in self._alive:
             return
         self._alive.discard(link)
+        if link in self._leaving:
+            self._left_at = at
         if not self._alive:
             self._ended_at, self._vain = at, 0
-            self._fruitless = 0 if link in self._leaving else self._fruitless + 1
+            self._fruitless = 0 if self._left_at == at else self._fruitless + 1
         elif link > max(self._alive):
             self._vain_at = at
             self._vain += 1

@@ -24,7 +24,6 @@ from kit.market.mirror import Mirror
 from kit.market.strand import PAGE, Ask, Need
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
 from kit.net.link import Allowance
-from kit.net.live import subscriptions
 from kit.net.pacing import Pacer
 from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
 from kit.venues.base import Call, MarketEvent, Subscription
@@ -167,7 +166,14 @@ class World:
             snapshot_levels=self.limit,
         )
         witness = (Witness if rules.book is BookRule.IDS else KrakenWitness)(market, mirror)
-        return Seat(self, market, mirror, witness, tuple(subscriptions(self._codec, native, interval)))
+        return Seat(self, market, mirror, witness, self._wanted(native, interval))
+
+    def _wanted(self, native: str, interval: str) -> tuple[Subscription, ...]:
+        """All that the venue streams of an instrument."""
+        rules = self._codec.streaming
+        channels = [Channel.TRADE, Channel.BOOK, *([Channel.QUOTE] if rules.quotes else [])]
+        bars = [Subscription(Channel.CANDLE, native, interval)] if rules.bars else []
+        return (*(Subscription(channel, native) for channel in channels), *bars)
 
     # -- time
 
