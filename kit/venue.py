@@ -255,7 +255,8 @@ class Venue:
     # -- inside
 
     def _open(self, loop: Loop, instrument: Instrument, interval: str, coalesce: float) -> Live:
-        from kit.net.live import Live, subscriptions
+        from kit.net.feeder import subscriptions
+        from kit.net.live import Live
 
         wanted = subscriptions(self.codec, instrument.native, interval)
         with self._lock:

@@ -1,6 +1,6 @@
 """One instrument, live: history by REST and updates by WebSocket in one picture that any thread may read.
 
-The thinking is in ``kit.market.mirror``; here it is given its sockets, its REST answers and its clock.
+The thinking is in ``kit.market.mirror``, and ``kit.net.feeder`` feeds it; here it is read.
 """
 
 from __future__ import annotations
@@ -8,40 +8,35 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pandas as pd
 
-from kit.clock import MINUTE, Clock
-from kit.errors import KitError, NotYet, RateLimited, UsageError
+from kit.clock import Clock
+from kit.errors import NotYet, UsageError
 from kit.market import tables
 from kit.market.book import BookRule
 from kit.market.candles import Moment, labels, moment
 from kit.market.feed import FeedState, Picture
 from kit.market.mirror import Mirror
-from kit.market.strand import DEPTH, PAGE, Ask, Gap, Need
-from kit.model import BookSnapshot, Channel, Instrument, Quote
+from kit.market.strand import Gap
+from kit.model import BookSnapshot, Instrument, Quote
+from kit.net.feeder import Feeder
 from kit.net.follower import Callback, Follower
-from kit.net.history import History, Rest
+from kit.net.history import Rest
 from kit.net.loop import Loop
 from kit.net.outbox import BookChanged, Outbox
 from kit.net.recorder import Recorder
 from kit.net.shared_book import SharedBook
 from kit.net.stream import Streams
-from kit.net.supervisor import BEAT
-from kit.venues.base import Call, MarketCodec, MarketEvent, Subscription
+from kit.venues.base import MarketCodec, MarketEvent, Subscription
 
 WAITING = 10_000
 """Events that may wait for a slow consumer before it halts."""
-MEASURE_EVERY = MINUTE
-"""µs between two measurements of the venue's clock."""
-TOUCH = 5
-"""Levels a side that tell whether a silent book is a quiet one."""
 
 
 class Live:
@@ -70,11 +65,8 @@ class Live:
         record: Callable[[str | Path], Recorder] | None = None,
     ) -> None:
         self.instrument, self.interval, self.environment = instrument, interval, environment
-        self.streams, self.subscriptions = streams, subscriptions(codec, instrument.native, interval)
-        """What carries it, and what it listens to there."""
         self._codec, self._rest, self._loop, self._clock = codec, rest, loop, clock
         self._on_close, self._record = on_close, record
-        self._closed = False
         rules = codec.streaming
         self._mirror = Mirror(
             instrument.symbol,
@@ -88,14 +80,20 @@ class Live:
         )
         self._book = SharedBook(self._mirror.book)
         self._labels: dict[Any, Any] = {"symbol": self.symbol, "venue": codec.name, "environment": environment}
-        self._callbacks: tuple[Callback, ...] = ()
         self._boxes: list[Outbox] = []
         self._joining = threading.Lock()
-        self._waiters: set[threading.Event] = set()
-        self._error: str | None = None
-        self._mirror.start()
-        streams.subscribe(self.subscriptions, self)
-        loop.post(self._beat)
+        native = instrument.native
+        self._feeder = Feeder(self._mirror, codec, rest, streams, native=native, loop=loop, clock=clock)
+
+    @property
+    def streams(self) -> Streams:
+        """The connection that carries it."""
+        return self._feeder.streams
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What it listens to there."""
+        return self._feeder.subscriptions
 
     # -- what may be read, from any thread
 
@@ -228,7 +226,7 @@ class Live:
     @property
     def last_error(self) -> str | None:
         """What last went wrong with the connection or with REST, None when nothing did."""
-        return self._error or self.streams.last_error
+        return self._feeder.error or self.streams.last_error
 
     def picture(self, now: int) -> Picture:
         """State, age and quote as of ``now`` (µs): what decides whether an order may leave."""
@@ -302,11 +300,11 @@ class Live:
         with self._joining:
             self._boxes = [*(kept for kept in self._boxes if not kept.closed), box]
         try:
-            while not self._closed:
+            while not self._feeder.closed:
                 waited = box.take(timeout)
                 if waited is not None:
                     yield waited[0]
-                elif not self._closed:
+                elif not self._feeder.closed:
                     self._not_yet("nothing new came", timeout)
         finally:
             leave()
@@ -318,11 +316,11 @@ class Live:
         For what must see every event at once and is quick: everything waits for it. What is returned ends it.
         """
         with self._joining:
-            self._callbacks = (*self._callbacks, callback)
+            self._feeder.taps = (*self._feeder.taps, callback)
 
         def stop() -> None:
             with self._joining:
-                self._callbacks = tuple(kept for kept in self._callbacks if kept is not callback)
+                self._feeder.taps = tuple(kept for kept in self._feeder.taps if kept is not callback)
 
         return stop
 
@@ -343,11 +341,11 @@ class Live:
     @contextmanager
     def _waking(self) -> Iterator[threading.Event]:
         woken = threading.Event()
-        self._waiters.add(woken)
+        self._feeder.waiters.add(woken)
         try:
             yield woken
         finally:
-            self._waiters.discard(woken)
+            self._feeder.waiters.discard(woken)
 
     def _not_yet(self, what: str, timeout: float | None) -> None:
         if self.state is FeedState.CLOSED:
@@ -355,97 +353,7 @@ class Live:
         why = f" ({self.reason})" if self.reason else ""
         raise NotYet(f"{self.symbol}: {what} within {timeout:g} s; the feed is {self.state}{why}")
 
-    # -- on the loop's thread: what the streams tell their listener
-
-    def up(self, subscription: Subscription, link: int, now: int) -> None:
-        """The venue has confirmed a subscription."""
-        self._mirror.up(subscription.channel, link, now)
-        self._follow(now)
-
-    def down(self, subscription: Subscription, reason: str, now: int) -> None:
-        """Nothing more comes of a subscription."""
-        self._mirror.down(subscription.channel, reason, now)
-        self._follow(now)
-
-    def take(self, event: MarketEvent, now: int) -> None:
-        """An event, received at ``now`` (µs)."""
-        mirror = self._mirror
-        mirror.take(event, now)
-        for callback in self._callbacks:
-            self._tell(callback, event, now)
-        if mirror.restless or self._waiters:
-            self._follow(now)
-
-    def _tell(self, callback: Callback, event: MarketEvent, now: int) -> None:
-        try:
-            callback(event, now)
-        except Exception as error:  # the user's mistake must not cost the picture
-            self._error = f"a callback failed: {error!r}"
-
-    def _beat(self) -> None:
-        """Look at the clock, and again in a moment."""
-        if self._closed:
-            return
-        now = self._clock.now()
-        self._mirror.tick(now)
-        self._follow(now)
-        if self._rest.clock.due(MEASURE_EVERY):
-            self._loop.spawn(self._measure())
-        self._loop.later(BEAT, self._beat)
-
-    async def _measure(self) -> None:
-        """The venue's clock against ours, anew: quartz drifts."""
-        with suppress(KitError):  # the next measurement follows
-            await self._loop.in_thread(self._rest.sync)
-
-    def _follow(self, now: int) -> None:
-        """Ask what is due, and wake who waits."""
-        for ask in self._mirror.asks(now):
-            if ask.need is Need.RENEWAL:
-                self.streams.renew(next(sub for sub in self.subscriptions if sub.channel is ask.channel))
-            elif ask.need in (Need.BOOK, Need.AUDIT) and not self.streams.snapshots.take(now):
-                self._mirror.failed(ask, now, "waiting for its turn to ask for the book", wait=1.0)
-            else:
-                self._loop.spawn(self._ask(ask))
-        for waiter in tuple(self._waiters):
-            waiter.set()
-
-    async def _ask(self, ask: Ask) -> None:
-        try:
-            value = await self._loop.in_thread(partial(self._told, ask))
-        except KitError as error:
-            self._error = str(error)
-            wait = error.retry_after if isinstance(error, RateLimited) else 0.0
-            self._mirror.failed(ask, self._clock.now(), self._error, wait)
-        else:
-            if self._mirror.answer(ask, value, self._clock.now()):
-                self.streams.vouch()
-        self._follow(self._clock.now())
-
-    def _told(self, ask: Ask) -> Any:
-        """REST's answer; it may take several questions."""
-        native = self.instrument.native
-        history = History(self._codec, self._rest, self._clock)
-        if ask.need is Need.CANDLES:
-            return history.newest(native, self.interval, ask.start, self._mirror.candles.capacity)
-        if ask.need is Need.TRADES and ask.start is not None:
-            return history.trades_from(native, ask.start, ask.since or 0)
-        probe = ask.need in (Need.TOUCH, Need.LAST_TRADE)  # late it proves little; what is missing goes before it
-        return self._rest.do(replace(self._call(ask), spare=probe))
-
-    def _call(self, ask: Ask) -> Call[Any]:
-        codec, native = self._codec, self.instrument.native
-        match ask.need:
-            case Need.TRADES:
-                return codec.trades(native, limit=PAGE)
-            case Need.BOOK | Need.AUDIT:
-                return codec.book(native, DEPTH)
-            case Need.QUOTE | Need.TOUCH if codec.streaming.book is BookRule.IDS:
-                return codec.book(native, TOUCH)
-            case Need.LAST_TRADE:
-                return codec.last_trade(native)
-            case _:
-                return codec.quote(native)
+    # -- the book against REST, tapes, the end
 
     def audit(self, timeout: float = 15.0) -> pd.DataFrame:
         """Compare the book with REST while it goes on being read, and put it right where they differ.
@@ -461,30 +369,15 @@ class Live:
             )
         depth = self._mirror.depth
         before = depth.audits
-        self._loop.post(self._begin_audit)
+        self._feeder.audit()
         if not self._until(lambda: depth.audits > before, timeout):
             self._not_yet("no comparison of the book came about", timeout)
         columns = ["side", "price", "ours", "theirs"]
         return pd.DataFrame([(str(d.side), d.price, d.ours, d.theirs) for d in depth.differences], columns=columns)
 
-    def _begin_audit(self) -> None:
-        now = self._clock.now()
-        self._mirror.audit(now)
-        self._follow(now)
-
     def retell(self) -> None:
         """Have the book told anew, for whoever has just begun to listen: a tape needs what it is built from."""
-        if self._codec.streaming.book is BookRule.IDS:
-            self._loop.post(self._spawn_snapshot)
-        else:
-            self.streams.renew(next(sub for sub in self.subscriptions if sub.channel is Channel.BOOK))
-
-    def _spawn_snapshot(self) -> None:
-        self._loop.spawn(self._snapshot())
-
-    async def _snapshot(self) -> None:
-        with suppress(KitError):  # the tape lacks it then, and its replay says so
-            await self._loop.in_thread(partial(self._rest.do, self._codec.book(self.instrument.native, DEPTH)))
+        self._feeder.retell()
 
     def record(self, path: str | Path) -> Recorder:
         """As ``venue.record``: a tape of everything on this venue, this instrument's frames among it."""
@@ -494,30 +387,15 @@ class Live:
 
     def close(self) -> None:
         """Stop following; what was read stays as it is. May be called twice, from any thread."""
-        self.streams.unsubscribe(self.subscriptions, self)
-        self._loop.call(self._end)
+        self._feeder.close(self._end)
         self._on_close(self)
 
     def _end(self) -> None:
-        self._closed = True
         for box in self._boxes:
             box.close()
-        self._mirror.close()
-        self._follow(self._clock.now())
 
     def __repr__(self) -> str:
         state, age = self.state, self.age
         told = f", data {age:.1f} s old" if age < float("inf") else ""
         why = f" ({self.reason})" if self.reason and state is not FeedState.CLOSED else ""
         return f"<live {self.symbol} {self.interval} · {self.environment} · {state}{told}{why}>"
-
-
-def subscriptions(codec: MarketCodec, native: str, interval: str) -> list[Subscription]:
-    """What a live instrument listens to: what the venue does not stream is made of what it does."""
-    rules = codec.streaming
-    wanted = [Subscription(Channel.TRADE, native), Subscription(Channel.BOOK, native)]
-    if rules.quotes:
-        wanted.append(Subscription(Channel.QUOTE, native))
-    if rules.bars:
-        wanted.append(Subscription(Channel.CANDLE, native, interval))
-    return wanted

@@ -100,9 +100,9 @@ def test_watching_gives_the_events_one_by_one_until_the_end(tiny: Tiny, live: Li
         watched.extend(live.watch(slow="halt"))
 
     watcher = threading.Thread(target=watch, name="kit-test-watcher", daemon=True)
-    before = len(live._callbacks)
+    before = len(live._feeder.taps)
     watcher.start()
-    eventually(lambda: len(live._callbacks) > before)
+    eventually(lambda: len(live._feeder.taps) > before)
     for price in (101.0, 102.0):
         tiny.trade(price)
     eventually(lambda: len(watched) == 4)
@@ -110,7 +110,7 @@ def test_watching_gives_the_events_one_by_one_until_the_end(tiny: Tiny, live: Li
     watcher.join(10)
     assert not watcher.is_alive()
     assert [type(event) for event in watched] == [Trade, Candle] * 2
-    assert len(live._callbacks) == before
+    assert len(live._feeder.taps) == before
 
 
 def test_watching_in_vain_says_what_did_not_come(live: Live) -> None:
@@ -159,7 +159,7 @@ def test_a_tap_that_fails_does_not_cost_the_picture(tiny: Tiny, live: Live, even
 
 
 def test_no_listener_is_lost_while_others_come_and_go(live: Live) -> None:
-    enough, before = threading.Event(), len(live._callbacks)
+    enough, before = threading.Event(), len(live._feeder.taps)
 
     def come_and_go() -> None:
         while not enough.is_set():
@@ -178,4 +178,4 @@ def test_no_listener_is_lost_while_others_come_and_go(live: Live) -> None:
         for other in others:
             other.join()
         sys.setswitchinterval(interval)
-    assert len(live._callbacks) == before + 200
+    assert len(live._feeder.taps) == before + 200
