@@ -135,7 +135,8 @@ def test_budgets_learned_late_begin_at_the_use_told_before() -> None:
 
 
 def test_a_venue_that_tells_nothing_is_asked_no_more_than_its_limit_in_any_stretch_of_time() -> None:
-    steered, asked, now = Pacer([Budget("REQUESTS", 10, SECOND, sliding=True)]), [], T0
+    asked: list[int] = []
+    steered, now = Pacer([Budget("REQUESTS", 10, SECOND, sliding=True)]), T0
     steered.skew = -HOUR
     while len(asked) < 100:
         wait = steered.wait(1, now)
