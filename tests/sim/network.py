@@ -41,6 +41,15 @@ class Agenda(Protocol):
 
 
 @dataclass(eq=False)
+class Mute:
+    """A channel that is silent beside lively ones, from one moment to another."""
+
+    stream: str
+    since: int
+    until: int
+
+
+@dataclass(eq=False)
 class Wire:
     """One connection, as the network sees it."""
 
@@ -64,8 +73,8 @@ class Wire:
     stalled: int = 0
     streams: set[str] = field(default_factory=set)
     """What the venue sends on it."""
-    deaf: dict[str, int] = field(default_factory=dict)
-    """Stream -> until when it is silent though confirmed."""
+    deaf: dict[str, Mute] = field(default_factory=dict)
+    """Streams that are silent though confirmed."""
     asked: list[int] = field(default_factory=list)
     """When our messages arrived at the venue."""
 
@@ -85,8 +94,7 @@ class Network:
         self._retry_after = 0.0
         self.losses: set[tuple[str, int]] = set()
         """(stream, number) of single frames that the venue swallowed."""
-        self.mutes: list[tuple[str, int, int]] = []
-        """(stream, from, to) of channels that were mute beside lively ones."""
+        self.mutes: list[Mute] = []
 
     # -- what we do
 
@@ -118,6 +126,7 @@ class Network:
         wire = self.wires.pop(number, None)
         if wire is not None:
             wire.left = wire.dead = True
+            self._hear_again(wire, *wire.deaf)
 
     # -- what the venue does
 
@@ -128,9 +137,10 @@ class Network:
 
     def _bring(self, wire: Wire, said: Said) -> None:
         now, random, mix = self._agenda.now, self._random, self.mix
-        if now < wire.muted or now < wire.deaf.get(said.stream, 0):
+        deaf = wire.deaf.get(said.stream)
+        if now < wire.muted or (deaf is not None and now < deaf.until):
             return
-        if mix.lose and random.random() < mix.lose:
+        if mix.lose and self._loses(said.stream) and random.random() < mix.lose:
             self.losses.add((said.stream, said.number))
             self._agenda.note("lost", wire.number, said.stream, said.number)
             return
@@ -208,11 +218,10 @@ class Network:
             self._agree(wire, heard)
 
     def _begin(self, wire: Wire, name: str) -> None:
-        now = self._agenda.now
         wire.streams.add(name)
-        wire.deaf[name] = NEVER if self._random.random() < self.mix.misspelled else 0
-        if wire.deaf[name]:
-            self.mutes.append((name, now, NEVER))
+        self._hear_again(wire, name)
+        if self._random.random() < self.mix.misspelled and self._loses(name):
+            self._mute(wire, name, NEVER)
             self._agenda.note("misspelled", wire.number, name)
         native, _, channel = name.rpartition(" ")
         for said in self._voice.welcome(self._markets[native], Channel(channel)):
@@ -244,6 +253,7 @@ class Network:
     def _tell_end(self, wire: Wire, reason: str, retry_after: float) -> None:
         if not wire.left:
             wire.left = wire.dead = True
+            self._hear_again(wire, *wire.deaf)
             self.wires.pop(wire.number, None)
             self._client.hear_ended(wire.number, reason, retry_after)
 
@@ -270,13 +280,29 @@ class Network:
             wire.muted = self._agenda.now + self._random.randint(SECOND // 5, 30 * SECOND)
 
     def mute_stream(self) -> None:
-        wire = self._some()
-        if wire and wire.streams:
-            name, now = self._random.choice(sorted(wire.streams)), self._agenda.now
+        wire, now = self._some(), self._agenda.now
+        streams = sorted(filter(self._loses, wire.streams)) if wire else []
+        if wire and streams:
+            name = self._random.choice(streams)
             until = self._random.choice((NEVER, now + self._random.randint(SECOND // 5, 30 * SECOND)))
-            wire.deaf[name] = until
-            self.mutes.append((name, now, until))
+            self._mute(wire, name, until)
             self._agenda.note("mute stream", wire.number, name, until)
+
+    def _mute(self, wire: Wire, name: str, until: int) -> None:
+        self._hear_again(wire, name)
+        wire.deaf[name] = Mute(name, self._agenda.now, until)
+        self.mutes.append(wire.deaf[name])
+
+    def _hear_again(self, wire: Wire, *names: str) -> None:
+        """The silence of some channels ends, if only with their connection."""
+        for name in names:
+            mute = wire.deaf.pop(name, None)
+            if mute is not None:
+                mute.until = min(mute.until, self._agenda.now)
+
+    def _loses(self, name: str) -> bool:
+        """Bars that nobody counts and nobody closes are lost without a trace: such a venue loses them with all else."""
+        return not name.endswith(Channel.CANDLE) or self._voice.codec.streaming.says_closed
 
     def stall(self) -> None:
         if wire := self._some():

@@ -272,12 +272,12 @@ class World:
         """
         market, unseeable = seat.market, set()
         name = stream(market.native, Channel.QUOTE)
-        mutes = [(a, b) for muted, a, b in self.network.mutes if muted == name and b - a > UNSEEN]
+        mutes = [mute for mute in self.network.mutes if mute.stream == name and mute.until - mute.since > UNSEEN]
         for number, time in zip(market.quote_ids, market.quote_times, strict=True):
             flush = bisect_left(market.flush_ids, number)
             told = flush < len(market.flush_ids) and (Channel.BOOK, market.flush_ids[flush]) in seat.taken
             alone = (name, number) in self.network.losses
-            if alone or (told and not any(since <= time < until for since, until in mutes)):
+            if alone or (told and not any(mute.since <= time < mute.until for mute in mutes)):
                 unseeable.add((Channel.QUOTE, number))
         return unseeable
 
