@@ -95,32 +95,28 @@ class History:
         if not self._past.windows:
             return paging.forwards(source, first, last, limit, now)
         until = now + AHEAD if last is None else min(last, now + AHEAD)
-        skip = partial(self._day_after, native, source.interval, until)
+        skip = partial(self._day_after, native, until)
         return paging.forwards_by_calendar(source, skip, first, until, limit)
 
     def _backwards(self, source: Bars, native: str, last: int | None, limit: int) -> Iterator[Page]:
         if not self._past.windows:
             return paging.backwards(source, last, limit)
         until = self.now(last) + AHEAD
-        skip = partial(self._day_before, native, source.interval)
+        skip = partial(self._day_before, native)
         return paging.backwards_by_calendar(source, skip, until if last is None else min(last, until), limit)
 
-    def _day_after(self, native: str, interval: str, until: int, time: int) -> int | None:
+    def _day_after(self, native: str, until: int, time: int) -> int | None:
         """When the first day begins, from that of ``time`` on, in which anything was traded; None when none until then.
 
         So a short interval is not asked for through the years before an instrument was listed.
         """
-        if interval == "1d":
-            return time
         days = self._source("1d", partial(self._bars, native, "1d"))
         pages = paging.forwards_by_calendar(days, lambda stop: stop, bars.floor_time(time, "1d"), until, 1)
         return next((int(page["time"][0]) for page in pages), None)
 
-    def _day_before(self, native: str, interval: str, time: int) -> int | None:
+    def _day_before(self, native: str, time: int) -> int | None:
         """When the last day ends that begins before ``time`` and in which anything was traded; None when there is none
         among as many as one answer holds."""
-        if interval == "1d":
-            return None
         size = self._past.candles
         days = self._bars(native, "1d", bars.bars_before(time, "1d", size - 1), time, size)["time"]
         return int(days[-1]) + DAY if len(days) else None

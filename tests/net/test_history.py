@@ -158,12 +158,12 @@ def test_trades_of_a_range_come_whole_and_in_order(
     kraken: tuple[TinyKraken, Venue], coinbase: tuple[TinyCoinbase, Venue], gap: int
 ) -> None:
     for (tiny, venue), native in ((kraken, KBTC), (coinbase, CBTC)):
-        printed(tiny, native, [n * gap for n in range(2_500)])
-        start = pd.Timestamp(START + 400 * gap, unit="us", tz="UTC")
-        end = pd.Timestamp(START + 2_000 * gap, unit="us", tz="UTC")
-        assert venue.trades("BTC/USD", start=start, end=end)["id"].tolist() == list(range(401, 2_001))
-        assert venue.trades("BTC/USD", start=start, limit=5)["id"].tolist() == list(range(401, 406))
-        assert venue.trades("BTC/USD", start=start)["id"].tolist() == list(range(401, 2_501))
+        printed(tiny, native, [n // 7 * gap for n in range(2_520)])  # seven at a time
+        start = pd.Timestamp(START + 60 * gap, unit="us", tz="UTC")
+        end = pd.Timestamp(START + 300 * gap, unit="us", tz="UTC")
+        assert venue.trades("BTC/USD", start=start, end=end)["id"].tolist() == list(range(421, 2_101))
+        assert venue.trades("BTC/USD", start=start, limit=5)["id"].tolist() == list(range(421, 426))
+        assert venue.trades("BTC/USD", start=start)["id"].tolist() == list(range(421, 2_521))
 
 
 def test_the_first_of_a_range_cost_no_walk_through_all_of_it(coinbase: tuple[TinyCoinbase, Venue]) -> None:
@@ -195,6 +195,16 @@ def test_a_second_with_more_trades_than_an_answer_holds_shows_as_a_step_in_the_i
     found = History(venue.codec, venue.rest, WallClock()).trades_from(CBTC, 11, START + 10 * SECOND)
     ids = [trade.id for trade in found]
     assert ids == [*range(11, 31), *range(181, 310)]
+
+
+def test_a_short_outage_takes_one_question(coinbase: tuple[TinyCoinbase, Venue]) -> None:
+    tiny, venue = coinbase
+    printed(tiny, CBTC, [n * SECOND for n in range(200)])
+    history = History(venue.codec, venue.rest, WallClock())
+    history.now()
+    asked = len(tiny.asked)
+    assert [trade.id for trade in history.trades_from(CBTC, 151, START + 149 * SECOND)] == list(range(151, 201))
+    assert len(tiny.asked) == asked + 1
 
 
 def test_trades_are_read_on_from_an_id_in_pieces_of_a_thousand_or_more(kraken: tuple[TinyKraken, Venue]) -> None:
@@ -238,9 +248,10 @@ def test_one_word_that_may_be_two_instruments_is_refused(coinbase: tuple[TinyCoi
     tiny, venue = coinbase
     for native in ("AB-CUSD", "ABC-USD"):
         tiny.markets[native] = tiny.markets[CBTC]
+    assert venue.instrument("ABC/USD").native == "ABC-USD"
     with pytest.raises(UsageError, match=r"may be AB/CUSD or ABC/USD|may be ABC/USD or AB/CUSD"):
         venue.instrument("ABCUSD")
-    assert venue.instrument("ABC/USD").native == "ABC-USD"
+    assert venue.instrument("AB/CUSD").native == "AB-CUSD"
 
 
 # -- how fast
