@@ -34,6 +34,8 @@ class CandleStrand(Strand):
         self._held: deque[tuple[Candle, int]] = deque(maxlen=HELD)
         self._end: int | None = None
         self._told = 0
+        self._streamed: int | None = None
+        """The newest bar that the stream has told of since it came up."""
         self._behind: tuple[int, int, int] | None = None
 
     def take(self, candle: Candle, now: int) -> None:
@@ -52,18 +54,26 @@ class CandleStrand(Strand):
             self._held.append((candle, now))
         elif self._continues(candle) or not self._answerable:
             self.ring.put(candle, "ws", now)
+            self._streamed = candle.time
         else:
             self._held.append((candle, now))
             self.ask_for(Due(now, self.ring.last_time))
-            self._lose(FeedEvent.GAP, f"bars before {candle.time} did not come", now)
+            if self._misses(candle):
+                self._lose(FeedEvent.GAP, f"bars before {candle.time} did not come", now)
 
     def _continues(self, candle: Candle) -> bool:
         """True when no bar, and no last version of a bar, is missing before this one."""
         last = self.ring.last_time
         if last is None or candle.time <= last:
             return True
-        whole = self.ring.forming is None or not self._says_closed
-        return whole and candle.time == next_time(last, self.interval)
+        return not self._misses(candle) and (self.ring.forming is None or self._streamed == last)
+
+    def _misses(self, candle: Candle) -> bool:
+        """True when a bar did not come, or the word that one has closed. Where no such word is said, the last version
+        that REST told of a bar may not have been its last: then it is asked once more, but nothing was lost."""
+        last = self.ring.last_time
+        unsaid = self._says_closed and self.ring.forming is not None
+        return last is not None and (unsaid or candle.time != next_time(last, self.interval))
 
     @property
     def told(self) -> int:
@@ -105,7 +115,7 @@ class CandleStrand(Strand):
 
     def _forget(self) -> None:
         self._held.clear()
-        self._behind = None
+        self._behind = self._streamed = None
 
     def _read(self, ask: Ask, columns: Mapping[str, npt.NDArray[Any]], now: int) -> None:
         times, due = columns["time"], self.due

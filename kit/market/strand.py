@@ -18,6 +18,7 @@ from kit.market.latency import Latency
 from kit.model import Channel
 
 T = TypeVar("T")
+_LIVE = FeedState.LIVE  # every message asks for it
 
 PAGE = 1000
 """Rows to ask for at once; a full page means that there is more."""
@@ -267,11 +268,12 @@ class Strand:
     def taken(self, now: int) -> None:
         """A frame was taken, received at ``now``: until then nothing is missing, if it did not show otherwise."""
         feed = self.feed
-        feed.framed, feed.heard = True, now
-        self._spelled = self.restored
+        feed.heard = now
+        if not feed.framed:
+            feed.framed, self._spelled = True, self.restored
         if now > feed.proven:  # noqa: PLR1730 - every message comes by here, and max() costs three times as much
             feed.proven = now
-        if feed.state is not FeedState.LIVE:
+        if feed.state is not _LIVE:
             self.settle(now)
         elif now > feed.whole:
             feed.whole = now
@@ -280,7 +282,7 @@ class Strand:
         if self.feed.state is FeedState.LIVE and not self.restored and self._lost is None:
             self._lost = (self.feed.whole, reason)
         if event is FeedEvent.GAP:
-            start = min(self.feed.whole, now)  # what was held is dated when it was received
+            start = min(self.feed.whole or self._began, now)  # what was held is dated when it was received
             self._host.missed(Gap(start, now, reason, self.channel))
         self.feed.advance(event, reason)
 

@@ -249,17 +249,21 @@ class Supervisor:
         return False
 
     def _confirm(self, link: Link, subs: set[Subscription], now: int) -> None:
-        link.confirmed |= subs
+        fresh = subs - link.confirmed  # a first frame may have confirmed it before the venue's word comes
+        link.confirmed |= fresh
         link.renewing -= subs
         for sub in subs & self._refusals.keys():
             del self._refusals[sub]
         if link.whole is None and link.settled(self.routes.wanted):
             link.whole = now
         if link is self._link:
-            for sub in sorted(subs, key=repr):
-                self.routes.open(sub)
-                for listener in self.routes.wanted.get(sub, ()):
-                    self._guard(partial(listener.up, sub, link.number, now))
+            self._announce(link, fresh, now)
+
+    def _announce(self, link: Link, subs: set[Subscription], now: int) -> None:
+        for sub in sorted(subs, key=repr):
+            self.routes.open(sub)
+            for listener in self.routes.wanted.get(sub, ()):
+                self._guard(partial(listener.up, sub, link.number, now))
 
     def _refuse(self, link: Link, subs: set[Subscription], words: str, now: int) -> None:
         """Tell those it concerns. It is asked for again after a growing pause."""
@@ -301,7 +305,7 @@ class Supervisor:
             self._shut(sub, reason, now)
         if after is not None:  # both ran too briefly beside each other to prove that nothing is missing between them
             self._link = after
-            self._confirm(after, set(after.confirmed), now)
+            self._announce(after, after.confirmed, now)
             self._release(after)
             return
         pause = 0 if link.leaving else round(self.backoff.next() * SECOND)
@@ -314,7 +318,7 @@ class Supervisor:
         self._link = new
         for sub in old.confirmed - new.confirmed:
             self._shut(sub, "the next connection does not carry it", now)
-        self._confirm(new, new.confirmed - old.confirmed, now)
+        self._announce(new, new.confirmed - old.confirmed, now)
         self._release(new)
 
     def _release(self, link: Link) -> None:

@@ -404,6 +404,24 @@ def test_a_hole_is_noticed_and_only_what_is_missing_is_asked_for(need: Need, hap
     assert lost == [Channel.QUOTE, Channel.BOOK] if need is Need.BOOK else [Channel.QUOTE]
 
 
+def test_a_bar_that_only_rest_has_told_of_is_asked_for_once_more_where_no_closing_is_said() -> None:
+    """Kraken says no close: REST's version may be some seconds old when the next bar begins."""
+    scene = Scene(says_closed=False, stale_after=600)
+    scene.up()
+    old = {ask: scene.venue.answer(ask) for ask in scene.mirror.asks(scene.now)}
+    scene.venue.trade(scene.now, 105.0)  # before the stream says a word, after REST has answered
+    for ask, answer in old.items():
+        scene.mirror.answer(ask, answer, scene.now)
+    scene.tell(scene.venue.trade(scene.after(61).now, 100.0)[-2:])
+    asks = [ask for ask in scene.mirror.asks(scene.now) if ask.need is Need.CANDLES]
+    assert [ask.start for ask in asks] == [scene.mirror.candles.last_time]
+    scene.mirror.answer(asks[0], scene.venue.answer(asks[0]), scene.now)
+    scene.answer()
+    frame = scene.mirror.candles.snapshot(ATTRS)
+    assert frame["trades"].tolist() == [bar.trades for bar in scene.venue.bars]
+    assert scene.mirror.gaps == ()
+
+
 def test_duplicates_and_late_copies_change_nothing() -> None:
     scene = Scene().live()
     said = [*scene.venue.trade(scene.now, 100.5), *scene.venue.level(1, 99.0, 7.0)]

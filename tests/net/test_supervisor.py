@@ -130,6 +130,15 @@ def test_a_first_frame_confirms_what_the_venue_has_not_answered_yet() -> None:
     assert scene.ear.said == [("up", Channel.TRADE, link), ("event", 7)]
 
 
+def test_the_venues_word_after_a_first_frame_says_nothing_new() -> None:
+    scene = Scene(TRADES)
+    scene.answers = False
+    link = scene.connect()
+    scene.hear(link, trade(7))
+    scene.acknowledge(link, scene.sent[-1][1]["id"])
+    assert scene.ear.of("up") == [(Channel.TRADE, link)]
+
+
 def test_a_second_listener_hears_at_once_that_a_channel_is_up() -> None:
     scene, second = Scene(TRADES), Ear()
     link = scene.connect()
