@@ -46,11 +46,11 @@ class QuoteStrand(Strand):
         self.taken(now)
 
     def _show(self, quote: Quote, source: str, now: int) -> None:
-        old = self.quote
-        if old is None or quote.update_id != old.update_id or prices(quote) != prices(old):
+        old, told = self.quote, quote.update_id
+        if old is None or told != old.update_id or prices(quote) != prices(old):
             self.ring.put(quote, source, now, self.stretch)
             self.quote = quote
-        self._newest = quote.update_id
+        self._newest = told
 
     def missed(self, gap: Gap) -> None:
         """Another channel has lost frames: quotes may have been among them."""

@@ -10,8 +10,8 @@ from kit.market.candles import index
 from kit.market.ring import SOURCE_CODE, SOURCES, UNTOLD, Block, Parts, Tail, categories, moments, places
 from kit.model import Side, Trade
 
-SIDES = pd.CategoricalDtype([side.value for side in Side])
-_SIDE_CODE = {side: code for code, side in enumerate(Side)}
+SIDES = pd.CategoricalDtype([Side.BUY.value, Side.SELL.value])
+_BUY = Side.BUY
 _ID, _AMOUNTS, _SIDE, _SOURCE, _RECEIVED = places(0), places(1, 2), places(3), places(4), places(5)
 
 
@@ -37,10 +37,10 @@ class TradeRing(Tail):
         block, whole, stop = self._state
         if stop == block.rows:
             block, whole, stop = self._go_on()
-        side, code = _SIDE_CODE[trade.side], SOURCE_CODE[source]
+        side = 0 if trade.side is _BUY else 1  # as in SIDES; a look-up would hash a member of an enum, which is slow
         block.pack(
             block.room, stop * block.size,
-            trade.price, trade.qty, trade.time, trade.id, received or UNTOLD, side, code,
+            trade.price, trade.qty, trade.time, trade.id, received or UNTOLD, side, SOURCE_CODE[source],
         )  # fmt: skip
         self._state = (block, whole, stop + 1)
         self.last_id, self.last_time = trade.id, trade.time

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 2**18
 """Bytes read at once, at least: as many as asyncio reads."""
-
-_TEXT = WSMsgType.TEXT
+CONTROL = 125
+"""Bytes in a frame that is no message's, at most (RFC 6455, 5.5). To ask for a frame's kind costs more than its length,
+so that is asked of the short ones only."""
 
 
 class FastConnection(WSListener):
@@ -142,7 +143,7 @@ class FastConnection(WSListener):
 
     def say(self, text: str) -> None:
         """Send a text. Where the end has begun it goes nowhere: the end is told anyway."""
-        self._transport.send(_TEXT, text)
+        self._transport.send(WSMsgType.TEXT, text)
 
     def drop(self) -> None:
         """End it at once; nothing more is told."""
@@ -160,7 +161,7 @@ class FastConnection(WSListener):
         """A frame: one reading of the clock for all that were read together."""
         if not self._read:
             self._read = self._clock.now()
-        if frame.msg_type is _TEXT and frame.fin:
+        if frame.payload_size > CONTROL and frame.fin and self._joined is None:
             self._receive(frame.get_payload_as_bytes(), self._read)
         else:
             self._heed(transport, frame)
@@ -187,7 +188,7 @@ class FastConnection(WSListener):
                 self._join(frame)
 
     def _join(self, frame: WSFrame) -> None:
-        """A message in binary, or a fragment of one; the last fragment completes it."""
+        """A short message, or a fragment of one; the last fragment completes it."""
         if (self._joined is None) is (frame.msg_type is WSMsgType.CONTINUATION):
             raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "a message's pieces came out of order")
         joined = self._joined = self._joined or bytearray()
