@@ -87,11 +87,9 @@ class BookStrand(Strand):
 
     def _note_top(self, source: str, now: int) -> None:
         top = self.top
-        if top is None:
-            return
-        if self._known(top.bid) and self._known(top.ask):
+        if top is not None and self._known(top.bid) and self._known(top.ask):
             self.tops.put(top, source, now, self.book.epoch)
-        else:
+        elif top is not None or (self.book.synced and self._range != EVERYTHING):  # or a side has run empty
             self.book.desync()
             self._gap("the market has left the prices that the book was told of", now)
 

@@ -341,8 +341,5 @@ class Mirror:
                 self.candle.vouch(ask.at, now, exactly=False)
             return
         self.trade.known(last.id, ask.at, now)
-        told = (
-            self.candle.last_trade >= last.id if self.candle.last_trade else self.candle.told >= self.trade.feed.heard
-        )
-        if last.id == self.trades.last_id and told:
+        if last.id == self.trades.last_id and self.candle.covers(last.id, self.trade.feed.heard):
             self.candle.vouch(ask.at, now, exactly=False)
