@@ -39,7 +39,7 @@ CALLS: list[tuple[Call[Any], str]] = [
 
 
 def test_an_address_may_ask_once_a_second_on_the_whole() -> None:
-    assert KRAKEN.budgets() == (Budget("REQUESTS-10S", 10, 10 * SECOND, sliding=True),)
+    assert KRAKEN.budgets() == (Budget("REQUESTS-30S", 30, 30 * SECOND, sliding=True),)
 
 
 @pytest.mark.parametrize(("call", "asked"), CALLS)
