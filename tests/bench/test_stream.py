@@ -78,10 +78,11 @@ def market(recording: Path | None) -> Market:
             continue
         found.messages.append((name, data))
         if name.endswith("@trade"):
-            bar = _fold(bar, json.loads(data))
+            before, bar = bar, _fold(bar, json.loads(data))
+            if before and before["t"] != bar["t"]:
+                found.messages.append(_kline({**before, "x": True}))
             if bar["n"] % 4 == 0:
-                told = {"e": "kline", "E": bar["T"], "s": "BTCUSDT", "k": bar}
-                found.messages.append((STREAMS[3], json.dumps(told, separators=(",", ":"))))
+                found.messages.append(_kline(bar))
     return found
 
 
@@ -125,6 +126,11 @@ def _fold(bar: dict[str, Any], trade: dict[str, Any]) -> dict[str, Any]:
                "Q": "1879922.30418230", "B": "0"}  # fmt: skip
     high, low = max(bar["h"], price, key=float), min(bar["l"], price, key=float)
     return {**bar, "L": trade["t"], "c": price, "h": high, "l": low, "n": bar["n"] + 1}
+
+
+def _kline(bar: dict[str, Any]) -> tuple[str, str]:
+    told = {"e": "kline", "E": bar["T"], "s": "BTCUSDT", "k": bar}
+    return STREAMS[3], json.dumps(told, separators=(",", ":"))
 
 
 # -- the venue, in a process of its own
