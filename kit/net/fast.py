@@ -50,6 +50,11 @@ class FastConnection(WSListener):
     is below TLS, so that it saves there too.
     """
 
+    __slots__ = (
+        "_biggest", "_clock", "_coalesce", "_early", "_ended", "_joined", "_life", "_listener", "_loop",
+        "_pong_within", "_read", "_receive", "_socket", "_transport",
+    )  # fmt: skip
+
     def __init__(self, *, receive: Receive, ended: Ended, clock: Clock, coalesce: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._early: list[tuple[bytes, int]] = []
