@@ -328,7 +328,7 @@ class Witness:
         """
         market = self.market
         for gap in self.mirror.gaps:
-            assert gap.start <= gap.end, f"{market.native}: a gap that ends before it begins: {gap}"
+            assert 0 < gap.start <= gap.end, f"{market.native}: a gap that begins at no time or after its end: {gap}"
         for channel, numbers in self._published().items():
             gaps = [(gap.start, gap.end) for gap in self.mirror.gaps if gap.channel is channel]
             since = self.live_since.get(channel, NEVER)

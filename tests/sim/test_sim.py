@@ -1,6 +1,7 @@
 """The whole of live data against a simulated venue, network and clock: safe at every step, and right in the end.
 
-``KIT_SIM_SEEDS=first:after`` chooses the seeds of the soak, ``KIT_SIM_SEED=n`` replays one with the end of its log.
+``KIT_SIM_SEEDS=first:after`` chooses the seeds of the soak, ``KIT_SIM_SEED=n`` replays one and prints its log, and
+``KIT_SIM_VENUE`` says at which venue (binance, kraken).
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from kit.market import candle_strand, trade_strand
 from tests.sim import world as worlds
 from tests.sim.bugs import BUGS, Plant
 from tests.sim.faults import Mix
-from tests.sim.world import World
+from tests.sim.kraken_voice import KrakenVoice
+from tests.sim.voice import Voice
+from tests.sim.world import BINANCE, World
 
-SEEDS = 300
+SEEDS, KRAKEN_SEEDS = 300, 40
+KRAKEN = KrakenVoice()
+VOICES: dict[str, Voice] = {"binance": BINANCE, "kraken": KRAKEN}
 CHUNK = 10
 """Seeds in one test: a report of 300 dots helps nobody."""
 ENOUGH = 40
@@ -27,15 +32,15 @@ ENOUGH = 40
 TAIL = 40
 
 
-def lived(seed: int, mix: Mix | None = None, levels: int | None = None) -> World:
+def lived(seed: int, mix: Mix | None = None, levels: int | None = None, voice: Voice = BINANCE) -> World:
     """The world of a seed, lived through. A failure says how to see it again, and how it came about."""
-    world = World(seed, mix=mix, levels=levels)
+    world = World(seed, voice, mix=mix, levels=levels)
     try:
         return world.run()
     except Exception as error:
         told = [
             f"seed {seed}: {error}",
-            f"replay: KIT_SIM_SEED={seed} pytest tests/sim -k replayed -s",
+            f"replay: KIT_SIM_VENUE={voice.codec.name} KIT_SIM_SEED={seed} pytest tests/sim -k replayed -s",
             f"troubles: {'; '.join(world.mix.words())}",
             *map(str, world.log[-TAIL:]),
         ]
@@ -46,6 +51,13 @@ def lived(seed: int, mix: Mix | None = None, levels: int | None = None) -> World
 def test_whatever_happens_it_is_safe_at_every_step_and_right_in_the_end(first: int) -> None:
     for seed in range(first, first + CHUNK):
         lived(seed)
+
+
+@pytest.mark.parametrize("first", range(0, KRAKEN_SEEDS, CHUNK))
+def test_a_venue_of_other_habits_is_followed_just_as_safely(first: int) -> None:
+    """Kraken: the book comes in the stream and is proven by checksums, nobody says that a bar is closed."""
+    for seed in range(first, first + CHUNK):
+        lived(seed, voice=KRAKEN)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -125,7 +137,8 @@ def wrong(trial: Callable[[int], object], seed: int) -> str:
 
 def soaked(seed: int) -> str:
     """For other processes: what is wrong with a seed."""
-    return wrong(lived, seed)
+    voice = VOICES[os.environ.get("KIT_SIM_VENUE", "binance")]
+    return wrong(lambda seed: lived(seed, voice=voice), seed)
 
 
 # -- by hand
@@ -148,5 +161,5 @@ def test_ten_thousand_seeds() -> None:
 
 @pytest.mark.skipif("KIT_SIM_SEED" not in os.environ, reason="KIT_SIM_SEED names the seed to replay")
 def test_one_seed_replayed() -> None:
-    world = lived(int(os.environ["KIT_SIM_SEED"]))
+    world = lived(int(os.environ["KIT_SIM_SEED"]), voice=VOICES[os.environ.get("KIT_SIM_VENUE", "binance")])
     print("\n".join(map(str, world.log)))

@@ -146,12 +146,15 @@ class Market:
             return self._push()
         return self._change()
 
-    def halt(self) -> None:
-        """Trading stops: what has happened is still told, and then nothing more."""
+    def halt(self, now: int) -> None:
+        """One more trade, of which all streams tell, and then nothing more happens: a loss would show now or never."""
         self.halted = True
-        self._next_change = self._closes = NEVER
+        self._next_change, self._closes = max(now, self.now) + 1, NEVER
 
     def _schedule(self) -> None:
+        if self.halted:
+            self._next_change = NEVER
+            return
         while self.now >= self._spell_ends:
             spell = self._random.choice(SPELLS)
             self._rate = spell.rate
@@ -167,7 +170,7 @@ class Market:
 
     def _change(self) -> list[Said]:
         draw, said = self._random.random(), list[Said]()
-        if draw < 0.4:
+        if draw < 0.4 or self.halted:
             said += self._take()
         elif draw < 0.65:
             sign, side = self._side()

@@ -246,7 +246,8 @@ class World:
         self.note("halted")
         self.halted = self.now
         for market in self.markets.values():
-            market.halt()
+            market.halt(self.now)
+            self._next(market)
         self.live_until(self.now + 12 * SECOND)
         for native, seat in self.seats.items():
             assert seat.mirror.at(self.local) is FeedState.LIVE, f"{native} is not LIVE at rest: {self.where()}"
@@ -265,19 +266,26 @@ class World:
         return 30 * SECOND if held_up else 3 * SECOND
 
     def _unseeable(self, seat: Seat) -> set[tuple[Channel, int]]:
-        """Quotes whose loss leaves no trace, because bookTicker's ids are not contiguous.
+        """What may be lost without a trace: frames lost one by one where neither ids nor the next checksum tell."""
+        lost = {number for name, number in self.network.losses if name.startswith(seat.market.native)}
+        if self._codec.streaming.book is BookRule.IDS:
+            return self._unseeable_quotes(seat, lost)
+        at = dict(zip(seat.market.flush_ids, seat.market.flush_times, strict=True))
+        return {(channel, at[number]) for number in lost & at.keys() for channel in (Channel.BOOK, Channel.QUOTE)}
 
-        Those lost one by one, and those lost while all of the book came through; not those of a channel that was mute
-        for longer than a feed may be without proof.
+    def _unseeable_quotes(self, seat: Seat, lost: set[int]) -> set[tuple[Channel, int]]:
+        """bookTicker's ids are not contiguous: one that is lost while all of the book comes through leaves no trace.
+
+        But a channel that is mute for longer than a feed may be without proof must have been found out.
         """
         market, unseeable = seat.market, set()
         name = stream(market.native, Channel.QUOTE)
-        mutes = [mute for mute in self.network.mutes if mute.stream == name and mute.until - mute.since > UNSEEN]
+        mutes = [mute for mute in self.network.mutes if mute.stream == name]
         for number, time in zip(market.quote_ids, market.quote_times, strict=True):
             flush = bisect_left(market.flush_ids, number)
             told = flush < len(market.flush_ids) and (Channel.BOOK, market.flush_ids[flush]) in seat.taken
-            alone = (name, number) in self.network.losses
-            if alone or (told and not any(mute.since <= time < mute.until for mute in mutes)):
+            found_out = any(mute.since <= time and mute.until - time > UNSEEN for mute in mutes)
+            if number in lost or (told and not found_out):
                 unseeable.add((Channel.QUOTE, number))
         return unseeable
 
