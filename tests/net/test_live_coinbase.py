@@ -71,7 +71,7 @@ def test_history_and_stream_are_one_picture(live: Live, tiny: TinyCoinbase, even
     market = tiny.markets[BTC]
     equal(live, market, market.bars(), TOLD)
     assert live.frame["trades"].iloc[-1] == 3
-    assert lost(live) == []
+    assert live.gaps == []
     assert live.last_error is None
 
 
