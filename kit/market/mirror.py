@@ -326,6 +326,8 @@ class Mirror:
             top = self.depth.top
             if top is not None and (told.bid, told.ask) == (top.bid, top.ask):
                 self.depth.vouch(ask.at, now, exactly=False)
+            elif same and self.depth.mute:  # the market is quiet, but what the silence took from the book is not known
+                self.depth.renew(now, "a book that was silent is told anew")
             return
         exactly = self.book.synced and told.last_id == self.book.last_id
         self.depth.known(told.last_id, ask.at, now)

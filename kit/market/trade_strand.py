@@ -79,14 +79,23 @@ class TradeStrand(Strand):
         if ask.start is None and last is not None and trades and trades[0].id > last + 1:
             # More was missed than one page holds: read on from there, but no more than the ring can keep.
             far = trades[-1].id + 1 - self.ring.capacity
-            self.due = Due(now, last + 1, self.ring.last_time) if far <= last + 1 else Due(now, far, trades[0].time)
+            self.due = Due(now, max(last + 1, far), self.ring.last_time)
             return
+        expected = ask.start
         for trade in trades:
+            if expected is not None and trade.id > expected:
+                self._lack(expected, trade)
             self.ring.put(trade, "rest" if last is None else "backfill", now)
+            expected = trade.id + 1
         if ask.start is not None and len(trades) >= PAGE:
             self.due = Due(now, trades[-1].id + 1, trades[-1].time)
         else:
             self._join(ask, now)
+
+    def _lack(self, expected: int, trade: Trade) -> None:
+        """REST leaves out what it ought to have told: nobody gives it back."""
+        reason = f"trades {expected} to {trade.id - 1} can't be had any more"
+        self._host.lost(Gap(self.ring.last_time or trade.time, trade.time, reason, self.channel))
 
     def _join(self, ask: Ask, now: int) -> None:
         """Take what the stream brought meanwhile. Where it does not continue what REST said, REST lags: ask again."""

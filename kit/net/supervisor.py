@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from kit.clock import SECOND
 from kit.errors import BadAnswer
-from kit.model import Candle
+from kit.market.book import BookRule
+from kit.model import BookSnapshot, Candle, Channel
 from kit.net.link import Allowance, Link, Message
 from kit.net.routes import Key, Listener, Routes, subscription
 from kit.venues.base import Ack, Goodbye, MarketCodec, MarketEvent, Numbered, Subscription
@@ -132,7 +133,11 @@ class Supervisor:
         """Have ``listener`` told of these; it hears ``up`` for each once the venue has confirmed it."""
         for sub in subscriptions:
             self.routes.want(sub, listener)
-            if self._link is not None and sub in self._link.confirmed:
+            if self._link is None or sub not in self._link.confirmed:
+                continue
+            if sub.channel is Channel.BOOK and self._codec.streaming.book is not BookRule.IDS:
+                self._ask_anew(self._link, sub, now)  # its snapshot has come and gone
+            else:
                 self.routes.open(sub)
                 self._guard(partial(listener.up, sub, self._link.number, now))
 
@@ -155,6 +160,9 @@ class Supervisor:
             self._end(link, f"the {sub.channel} channel of {sub.native} stayed amiss though asked for anew", now)
             return
         times.append(now)
+        self._ask_anew(link, sub, now)
+
+    def _ask_anew(self, link: Link, sub: Subscription, now: int) -> None:
         link.forget([sub])
         link.renewing.add(sub)
         link.outbox.append(Message(self._codec.unsubscribe([sub], next(self._ids))))
@@ -220,7 +228,8 @@ class Supervisor:
     def _first(self, link: Link, event: MarketEvent, key: Key, now: int) -> tuple[Listener, ...]:
         """Who listens to an event that leads nowhere yet: a first frame confirms its subscription."""
         sub = subscription(event)
-        if sub not in link.asked or sub in link.confirmed or sub in link.renewing:
+        stale = sub in link.renewing and not isinstance(event, BookSnapshot)  # only what was asked anew begins with one
+        if sub not in link.asked or sub in link.confirmed or stale:
             return ()
         self._confirm(link, {sub}, now)
         return self.routes.by_kind[type(event)].get(key, ())

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from kit.clock import SECOND
-from kit.model import Channel, Trade
+from kit.market.book import BookRule
+from kit.model import BookSnapshot, Channel, Trade
 from kit.net.supervisor import BEAT, OVERLAP, Action, Backoff, Hangup, Open, Send, Supervisor
 from kit.venues.base import MarketEvent, Numbered, Subscription
 from kit.venues.binance import BINANCE, Binance
 
 TRADES = Subscription(Channel.TRADE, "BTCUSDT")
 QUOTES = Subscription(Channel.QUOTE, "BTCUSDT")
+BOOK = Subscription(Channel.BOOK, "BTCUSDT")
 BARS = Subscription(Channel.CANDLE, "BTCUSDT", "1m")
 START = 1_700_000_000 * SECOND
 
@@ -319,6 +321,39 @@ def test_a_channel_that_stays_amiss_costs_the_connection() -> None:
         scene.supervisor.renew(TRADES, scene.now)
         scene.after(5)
     assert scene.hung_up == [link]
+
+
+class InStream(Binance):
+    """A venue whose books begin with a snapshot in the stream."""
+
+    streaming = replace(BINANCE.streaming, book=BookRule.CONNECTION)
+
+    def decode(self, frame: bytes | str) -> Any:
+        if frame == b"snapshot":
+            return (BookSnapshot("BTCUSDT", 0, [(1.0, 1.0)], [(2.0, 1.0)]),)
+        return BINANCE.decode(frame)
+
+
+def test_a_snapshot_confirms_a_renewed_book_before_the_venues_word_does() -> None:
+    scene = Scene(BOOK, codec=InStream())
+    link = scene.connect()
+    scene.answers = False
+    scene.supervisor.renew(BOOK, scene.now)
+    scene.after(1)
+    scene.hear(link, b"snapshot")
+    assert scene.ear.of("up") == [(Channel.BOOK, link)] * 2
+
+
+def test_a_second_listener_to_a_book_that_began_in_the_stream_has_it_told_anew() -> None:
+    scene, second = Scene(BOOK, codec=InStream()), Ear()
+    link = scene.connect()
+    for _ in range(5):  # and whoever joins costs nobody the connection
+        scene.supervisor.subscribe([BOOK], second, scene.now)
+        scene.hear(link, b"snapshot")
+        scene.after(1)
+    assert scene.hung_up == []
+    assert [message["method"] for _, message, _ in scene.sent[-2:]] == ["UNSUBSCRIBE", "SUBSCRIBE"]
+    assert second.of("up")[-1] == (Channel.BOOK, link)
 
 
 # -- rotation
