@@ -119,29 +119,28 @@ class CandleStrand(Strand):
 
     def _read(self, ask: Ask, columns: Mapping[str, npt.NDArray[Any]], now: int) -> None:
         times, due = columns["time"], self.due
-        rows, tries = len(times), due.tries if due is not None else 0
-        if ask.start is not None and (not rows or times[0] > ask.start) and tries < LAG_TRIES and due is not None:
-            due.again(now)  # the bar we hold must be told once more: who leaves it out lags behind
+        rows, lags = len(times), due.lags if due is not None else 0
+        if ask.start is not None and (not rows or times[0] > ask.start) and lags < LAG_TRIES and due is not None:
+            due.lagged(now, lags)  # the bar we hold must be told once more: who leaves it out lags behind
             return
         closed = np.arange(rows) < rows - 1  # the next has begun
         self.ring.extend(columns, closed, "rest" if ask.start is None else "backfill", now)
         if ask.start is not None and rows >= PAGE:
             self.due = Due(now, self.ring.last_time)
             return
-        self._join(ask, now, tries)
+        self._join(ask, now, lags)
         if self.due is None:
             self._note_holes()
 
-    def _join(self, ask: Ask, now: int, tries: int) -> None:
+    def _join(self, ask: Ask, now: int, lags: int) -> None:
         self._met()
         for candle, received in emptied(self._held):
-            if tries < LAG_TRIES:
+            if lags < LAG_TRIES:
                 self._take(candle, received)
             else:
                 self.ring.put(candle, "ws", received)
         if self.due is not None:
-            self.due.tries = tries
-            self.due.again(now)
+            self.due.lagged(now, lags)
         else:
             self._told = max(self._told, ask.at)
             self.feed.confirmed(ask.at, exactly=False)

@@ -48,8 +48,8 @@ class FoldedStrand(CandleStrand):
         times, due = columns["time"], self.due
         newest = self._trades.last_time
         lags = newest is not None and (not len(times) or floor_time(newest, self.interval) > times[-1])
-        if lags and due is not None and due.tries < LAG_TRIES:
-            due.again(now)
+        if lags and due is not None and due.lags < LAG_TRIES:
+            due.lagged(now, due.lags)
             return
         super()._read(ask, columns, now)
         if self.due is None:

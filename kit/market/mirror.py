@@ -259,6 +259,8 @@ class Mirror:
         if feed.state is not FeedState.LIVE:
             return strand.mute or (strand.connected and strand.complete and not feed.framed)
         since = min(now - feed.proven, asked)
+        if not feed.framed:  # REST alone has vouched for it so far: the subscription itself may be amiss
+            patience = min(patience, 2 * self._patience)
         missed = bool(self.gaps) and strand.began < self.gaps[-1].start and now - since < self.gaps[-1].end
         return missed or since >= patience
 
@@ -270,6 +272,11 @@ class Mirror:
         self.restless = True
 
     def _lost(self, gap: Gap) -> None:
+        """Remember a gap; one that goes on where the last one of its channel ends is the same."""
+        last = next((known for known in reversed(self.gaps) if known.channel is gap.channel), None)
+        if last is not None and gap.start <= last.end:
+            gap = Gap(min(last.start, gap.start), max(last.end, gap.end), last.reason, gap.channel)
+            self.gaps = tuple(known for known in self.gaps if known is not last)
         self.gaps = (*self.gaps[1 - GAPS :], gap)
 
     def _missed(self, gap: Gap) -> None:

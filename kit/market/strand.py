@@ -67,18 +67,27 @@ class Ask:
 
 @dataclass
 class Due:
-    """A need that is not met yet: when to ask next (µs), how often it was asked in vain, from where."""
+    """A need that is not met yet: when to ask next (µs), from where, how often it was asked in vain.
+
+    ``lags`` counts the answers that came and were behind the stream: only they say that REST may never know better.
+    """
 
     at: int
     start: int | None = None
     since: int | None = None
     tries: int = 0
+    lags: int = 0
     asked: bool = False
 
     def again(self, now: int, wait: float = 0.0) -> None:
         """Ask once more, after a pause that grows; ``wait`` (s) is its least."""
         pause = max(min(0.25 * 2**self.tries, 10.0), wait)
         self.at, self.tries, self.asked = now + round(pause * SECOND), self.tries + 1, False
+
+    def lagged(self, now: int, before: int) -> None:
+        """Ask once more, for the answer was behind the stream, as ``before`` others were."""
+        self.lags, self.tries = before + 1, before
+        self.again(now)
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,8 @@ class Strand:
         """A frame is not to be taken just so: the channel is not up, or mute."""
         self._began = 0
         self._lost: tuple[int, str] | None = None
+        self._amiss: tuple[int, str] | None = None
+        """Since when the channel that is subscribed to anew may have lost frames, and why."""
 
     @property
     def connected(self) -> bool:
@@ -150,6 +161,10 @@ class Strand:
         self._up = True
         self._lose(FeedEvent.CONNECTED, "reading what the stream can't tell", now)
         self.feed.connection = connection
+        if self._amiss is not None:  # until now the connection may have swallowed frames of others too
+            start, reason = self._amiss
+            self._host.missed(Gap(min(start, now), now, reason, self.channel))
+            self._amiss = None
         self.begin(now)
 
     def down(self, reason: str, now: int) -> None:
@@ -181,9 +196,9 @@ class Strand:
         self._host.needs()
 
     def _met(self) -> int:
-        """The question is answered; how often it was asked in vain before."""
+        """The question is answered; how many answers before were behind the stream."""
         due, self.due = self.due, None
-        return 0 if due is None else due.tries
+        return 0 if due is None else due.lags
 
     def tick(self, now: int) -> None:
         """Notice silence."""
@@ -214,6 +229,7 @@ class Strand:
 
     def renew(self, now: int, reason: str) -> None:
         """The channel is mute beside lively ones: have it subscribed to anew."""
+        self._amiss = self.feed.whole or self._began, reason
         self._lose(FeedEvent.GAP, reason, now)
         self._blank()
         self.renewal_due = True

@@ -99,14 +99,13 @@ class TradeStrand(Strand):
 
     def _join(self, ask: Ask, now: int) -> None:
         """Take what the stream brought meanwhile. Where it does not continue what REST said, REST lags: ask again."""
-        tries = self._met()
+        lags = self._met()
         for trade, received in emptied(self._held):
-            if tries < LAG_TRIES:
+            if lags < LAG_TRIES:
                 self._take(trade, received)
             else:
                 self.ring.put(trade, "ws", received)
         if self.due is not None:
-            self.due.tries = tries
-            self.due.again(now)
+            self.due.lagged(now, lags)
         else:
             self.feed.confirmed(ask.at, exactly=False)
