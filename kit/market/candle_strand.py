@@ -99,6 +99,10 @@ class CandleStrand(Strand):
             self._behind = None
             self.renew(now, "the bars stand still while trades come")
 
+    def missed(self) -> None:
+        """Another channel has lost frames: versions of the forming bar may have been among them."""
+        self._streamed = None
+
     def tick(self, now: int) -> None:
         """Notice silence, and a bar whose end is past without a word of it: nobody trades, or its close was lost."""
         super().tick(now)

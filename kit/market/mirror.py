@@ -280,6 +280,7 @@ class Mirror:
         self.gaps = (*self.gaps[1 - GAPS :], gap)
 
     def _missed(self, gap: Gap) -> None:
+        self.candle.missed()
         if gap.channel is not Channel.QUOTE:
             self.touch.missed(gap)
 
