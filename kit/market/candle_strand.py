@@ -9,11 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from kit.clock import SECOND
 from kit.market.candle_ring import CandleRing
 from kit.market.candles import holes, next_time
 from kit.market.feed import FeedEvent
 from kit.market.strand import GRACE, HELD, LAG_TRIES, PAGE, Ask, Due, Host, Need, Strand, emptied
 from kit.model import Candle, Channel
+
+LATELY = 2 * SECOND
+"""µs within which the stream must have told of a bar for its word to be the bar's last, where no closing is said."""
 
 
 class CandleStrand(Strand):
@@ -52,7 +56,7 @@ class CandleStrand(Strand):
     def _take(self, candle: Candle, now: int) -> None:
         if self.due is not None:
             self._held.append((candle, now))
-        elif self._continues(candle) or not self._answerable:
+        elif self._continues(candle, now) or not self._answerable:
             self.ring.put(candle, "ws", now)
             self._streamed = candle.time
         else:
@@ -61,12 +65,13 @@ class CandleStrand(Strand):
             if self._misses(candle):
                 self._lose(FeedEvent.GAP, f"bars before {candle.time} did not come", now)
 
-    def _continues(self, candle: Candle) -> bool:
-        """True when no bar, and no last version of a bar, is missing before this one."""
+    def _continues(self, candle: Candle, now: int) -> bool:
+        """True when no bar, and no last version of a bar, is missing before this one, as far as the stream tells."""
         last = self.ring.last_time
         if last is None or candle.time <= last:
             return True
-        return not self._misses(candle) and (self.ring.forming is None or self._streamed == last)
+        lately = self._streamed == last and now - self.feed.heard <= LATELY
+        return not self._misses(candle) and (self.ring.forming is None or lately)
 
     def _misses(self, candle: Candle) -> bool:
         """True when a bar did not come, or the word that one has closed. Where no such word is said, the last version

@@ -230,7 +230,7 @@ class Mirror:
         if self.candle.last_trade and self.trade.complete:
             self.trade.known(self.candle.last_trade, self.candle.feed.heard, now)
         if self.trade.complete:
-            self.candle.trailing(last, self.trade.feed.heard, now)
+            self.candle.trailing(last, self.trade.told, now)
         if quote is None or not book.synced or self.touch.feed.state is not FeedState.LIVE:
             return
         if quote.update_id:
@@ -351,5 +351,5 @@ class Mirror:
                 self.candle.vouch(ask.at, now, exactly=False)
             return
         self.trade.known(last.id, ask.at, now)
-        if last.id == self.trades.last_id and self.candle.covers(last.id, self.trade.feed.heard):
+        if last.id == self.trades.last_id and self.candle.covers(last.id, self.trade.told):
             self.candle.vouch(ask.at, now, exactly=False)

@@ -276,7 +276,8 @@ class Strand:
             return
         if self._lost is not None:
             start, reason = self._lost  # told first, for whoever reads LIVE in another thread reads the gaps next
-            self._host.lost(Gap(start, max(now, start), reason, self.channel))
+            end = max(now, start, self._began)  # a frame that was held is dated when it was received
+            self._host.lost(Gap(start, end, reason, self.channel))
             self._lost = None
         feed.whole = max(feed.whole, now)
         feed.advance(FeedEvent.SYNCED)

@@ -23,6 +23,12 @@ class TradeStrand(Strand):
         self.ring = TradeRing(capacity)
         self._held: deque[tuple[Trade, int]] = deque(maxlen=HELD)
         self._behind: tuple[int, int] | None = None
+        self._told = 0
+
+    @property
+    def told(self) -> int:
+        """When the newest print came, µs: in a frame, or from REST."""
+        return max(self.feed.heard, self._told)
 
     def take(self, trade: Trade, now: int) -> None:
         """A print from the stream."""
@@ -85,7 +91,8 @@ class TradeStrand(Strand):
         for trade in trades:
             if expected is not None and trade.id > expected:
                 self._lack(expected, trade)
-            self.ring.put(trade, "rest" if last is None else "backfill", now)
+            if self.ring.put(trade, "rest" if last is None else "backfill", now):
+                self._told = now
             expected = trade.id + 1
         if ask.start is not None and len(trades) >= PAGE:
             self.due = Due(now, trades[-1].id + 1, trades[-1].time)

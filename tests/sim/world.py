@@ -250,8 +250,8 @@ class World:
         for market in self.markets.values():
             market.halt(self.now)
             self._next(market)
-        self.live_until(self.now + 12 * SECOND)
-        deadline = self.now + 40 * SECOND  # a channel that was mute is found out by what the last trade said
+        self.live_until(self.now + 25 * SECOND)
+        deadline = self.now + 30 * SECOND  # a channel that was mute is found out by what the last trade said
         while not self._all_live() and self.now < deadline:
             self.live_until(self.now + SECOND)
         assert self._all_live(), f"not LIVE at rest: {self.where()}"
