@@ -27,7 +27,7 @@ class TradeStrand(Strand):
 
     @property
     def told(self) -> int:
-        """When the newest print came, µs: in a frame, or from REST."""
+        """When the newest print came in a frame, or REST was asked for it, µs."""
         return max(self.feed.heard, self._told)
 
     def take(self, trade: Trade, now: int) -> None:
@@ -92,7 +92,7 @@ class TradeStrand(Strand):
             if expected is not None and trade.id > expected:
                 self._lack(expected, trade)
             if self.ring.put(trade, "rest" if last is None else "backfill", now):
-                self._told = now
+                self._told = ask.at
             expected = trade.id + 1
         if ask.start is not None and len(trades) >= PAGE:
             self.due = Due(now, trades[-1].id + 1, trades[-1].time)
