@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -107,6 +108,23 @@ def test_a_limit_at_the_collar_or_far_behind_the_market_is_none(calm: Context, r
     assert first_objection(replace(calm, request=request_)) is None
 
 
+def test_the_collar_is_laid_around_the_mid_not_around_the_side_that_is_taken(calm: Context) -> None:
+    """Between a bid of 80 and an ask of 120 the market is at 100, whatever a buyer would have to pay."""
+    torn = replace(calm, reference=D(120), mid=D(100))
+    assert first_objection(replace(torn, request=buy("1", "110"))) is None
+    said = first_objection(replace(torn, request=buy("1", "111")))
+    assert said == "buy limit 111 is more than 10% through the market at 100; the collar ends at 110"
+
+
+def test_an_order_at_market_may_not_take_a_price_far_through_it_either(calm: Context) -> None:
+    torn = replace(calm, reference=D(120), mid=D(100), request=buy("1", None))
+    said = first_objection(torn)
+    assert said == "buy market at 120 is more than 10% through the market at 100; the collar ends at 110"
+    below = replace(torn, reference=D(80), request=sell("1", None))
+    assert "sell market at 80" in (first_objection(below) or "")
+    assert first_objection(replace(below, reference=D(95))) is None
+
+
 def test_one_order_may_be_worth_so_much(calm: Context) -> None:
     tight = replace(calm, limits=Limits(order_notional=D(150)), request=buy("2"))
     said = first_objection(tight)
@@ -131,6 +149,61 @@ def test_so_many_orders_may_be_open(calm: Context) -> None:
     assert said == "2 orders are open in BTC/USDT, the limit is 2; cancel some first"
 
 
+def test_so_many_orders_may_be_meant_within_a_minute(calm: Context) -> None:
+    limits = Limits(orders_per_minute=5)
+    assert first_objection(replace(calm, limits=limits, sent_lately=4)) is None
+    said = first_objection(replace(calm, limits=limits, sent_lately=5))
+    assert said is not None
+    assert said.startswith("5 orders were meant within the last minute, the limit is 5; wait")
+
+
+def test_a_day_that_has_cost_so_much_is_over_for_buying_and_not_for_selling(calm: Context) -> None:
+    limits = Limits(daily_loss=D(100))
+    for lost in ("-50", "0", "99.99"):
+        assert first_objection(replace(calm, limits=limits, lost_today=D(lost))) is None
+    lossy = replace(calm, limits=limits, lost_today=D("100"))
+    said = first_objection(lossy)
+    assert said is not None
+    assert said.startswith("the account has lost 100 since 00:00 UTC, the limit for a day is 100; selling goes on")
+    assert first_objection(replace(lossy, request=sell())) is None
+
+
+def test_a_loss_that_cannot_be_told_is_not_taken_for_none(calm: Context) -> None:
+    blind = replace(calm, limits=Limits(daily_loss=D(100)))
+    assert "can't be told" in (first_objection(blind) or "")
+    assert first_objection(replace(blind, request=sell())) is None
+    assert first_objection(replace(blind, limits=Limits())) is None
+
+
+def test_nothing_but_the_named_instruments_is_traded(calm: Context) -> None:
+    assert first_objection(replace(calm, limits=Limits(symbols=["btc/usdt", "ETH/USDT"]))) is None
+    said = first_objection(replace(calm, limits=Limits(symbols=("ETH/USDT", "ADA/USDT"))))
+    assert said == "limits.symbols allows ADA/USDT, ETH/USDT and not BTC/USDT; add it there if it is meant"
+    assert "allows none" in (first_objection(replace(calm, limits=Limits(symbols=()))) or "")
+
+
+def test_a_slip_in_the_list_of_instruments_is_pointed_at(calm: Context) -> None:
+    said = first_objection(replace(calm, limits=Limits(symbols="BTC/USTD")))
+    assert said == "limits.symbols allows BTC/USTD and not BTC/USDT; is its 'BTC/USTD' meant to be 'BTC/USDT'?"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"orders_per_minute": 2.5}, r"orders_per_minute=2\.5 is no count"),
+        ({"orders_per_minute": True}, "orders_per_minute=True is no count"),
+        ({"open_orders": -1}, "open_orders=-1 is no count"),
+        ({"symbols": ["BTC/USDT", 5]}, "symbols=5: an instrument is named in text"),
+        ({"symbols": 5}, "symbols=5: an instrument is named in text"),
+        ({"symbols": [" "]}, "symbols=' ': an instrument"),
+        ({"daily_loss": -5}, "daily_loss=-5 must be above 0"),
+    ],
+)
+def test_what_limits_nothing_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadOrder, match=words):
+        Limits(**given)
+
+
 def test_what_cannot_be_valued_is_refused_where_its_value_matters(calm: Context) -> None:
     blind = replace(calm, reference=None)
     assert first_objection(blind) is None
@@ -142,7 +215,9 @@ def test_what_cannot_be_valued_is_refused_where_its_value_matters(calm: Context)
 
 def test_every_limit_can_be_lifted(calm: Context) -> None:
     free = Limits(order_notional=None, position_notional=None, collar=None, open_orders=None)
-    reckless = replace(calm, limits=free, request=sell("2", "1"), open_orders=9999)
+    reckless = replace(
+        calm, limits=free, request=sell("2", "1"), open_orders=9999, sent_lately=9999, lost_today=D(9999)
+    )
     assert first_objection(reckless) is None
 
 
