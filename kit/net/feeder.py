@@ -9,27 +9,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from kit.clock import MINUTE, Clock
 from kit.errors import KitError, RateLimited
 from kit.market.book import BookRule
 from kit.market.mirror import Mirror
-from kit.market.strand import DEPTH, PAGE, Ask, Need
+from kit.market.strand import DEPTH, Ask, Need
 from kit.model import Channel
 from kit.net.follower import Callback
-from kit.net.history import History, Rest
+from kit.net.history import Rest
+from kit.net.inquiry import Inquiry
 from kit.net.loop import Loop
 from kit.net.stream import Streams
 from kit.net.supervisor import BEAT
-from kit.venues.base import Call, MarketCodec, MarketEvent, Subscription
+from kit.venues.base import MarketCodec, MarketEvent, Subscription
 
 MEASURE_EVERY = MINUTE
 """µs between two measurements of the venue's clock."""
-TOUCH = 5
-"""Levels a side that tell whether a silent book is a quiet one."""
 
 
 class Feeder:
@@ -47,7 +44,8 @@ class Feeder:
         self.closed = False
         self._mirror, self._codec, self._rest, self._native = mirror, codec, rest, native
         self._loop, self._clock = loop, clock
-        self._history = History(codec, rest, clock)
+        rows = mirror.candles.capacity
+        self._inquiry = Inquiry(codec, rest, clock, native=native, interval=mirror.interval, rows=rows)
         mirror.start()
         streams.subscribe(self.subscriptions, self)
         loop.post(self._beat)
@@ -116,7 +114,7 @@ class Feeder:
 
     async def _ask(self, ask: Ask) -> None:
         try:
-            value = await self._loop.in_thread(partial(self._told, ask))
+            value = await self._loop.in_thread(partial(self._inquiry.told, ask))
         except KitError as error:
             self.error = str(error)
             wait = error.retry_after if isinstance(error, RateLimited) else 0.0
@@ -125,29 +123,6 @@ class Feeder:
             if self._mirror.answer(ask, value, self._clock.now()):
                 self.streams.vouch()
         self._follow(self._clock.now())
-
-    def _told(self, ask: Ask) -> Any:
-        """REST's answer; it may take several questions. In a thread of its own."""
-        if ask.need is Need.CANDLES:
-            return self._history.newest(self._native, self._mirror.interval, ask.start, self._mirror.candles.capacity)
-        if ask.need is Need.TRADES and ask.start is not None:
-            return self._history.trades_from(self._native, ask.start, ask.since or 0)
-        probe = ask.need in (Need.TOUCH, Need.LAST_TRADE)  # late it proves little; what is missing goes before it
-        return self._rest.do(replace(self._call(ask), spare=probe))
-
-    def _call(self, ask: Ask) -> Call[Any]:
-        codec, native = self._codec, self._native
-        match ask.need:
-            case Need.TRADES:
-                return codec.trades(native, limit=PAGE)
-            case Need.BOOK | Need.AUDIT:
-                return codec.book(native, DEPTH)
-            case Need.QUOTE | Need.TOUCH if codec.streaming.book is BookRule.IDS:
-                return codec.book(native, TOUCH)
-            case Need.LAST_TRADE:
-                return codec.last_trade(native)
-            case _:
-                return codec.quote(native)
 
     # -- what others ask of it, from any thread
 
