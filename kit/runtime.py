@@ -21,6 +21,12 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+class Asked(Protocol):
+    """Who knows the intent of the order call being made now; None where nobody does."""
+
+    def __call__(self, subject: str, terms: str = "") -> Intent | None: ...
+
+
 C = TypeVar("C", bound=Closable)
 
 
@@ -51,10 +57,11 @@ class Runtime:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._running: dict[tuple[str, str], Closable] = {}
-        self.cell_intent: Callable[[str], Intent | None] = lambda subject: None
-        """Set by the notebook room: the intent of the order call being made now, None outside a cell.
+        self.cell_intent: Asked = lambda subject, terms="": None
+        """Set by the notebook room: the intent of the order call being made now, None where there is no notebook.
 
-        It is told what the order is about (side and symbol): calls about something else don't shift the count."""
+        It is told what the order is about (side and symbol), because calls about something else don't shift the count,
+        and all that is asked for, because a call that asks for something else is no other try of a refused one."""
         self.intent_refused: Callable[[Intent], None] = lambda intent: None
         """Set by the notebook room, told by a broker: the order of an intent was turned away before it was written."""
 

@@ -43,5 +43,5 @@ def unload_ipython_extension(shell: Any) -> None:
     if cells is not None:
         runtime.forget(cells)
         cells.close()
-        runtime.cell_intent, runtime.intent_refused = (lambda subject: None), (lambda intent: None)
+        runtime.cell_intent, runtime.intent_refused = (lambda subject, terms="": None), (lambda intent: None)
         display.unregister(shell)

@@ -4,14 +4,17 @@ An order call in a notebook is told apart by the cell it stands in, by the spell
 cell, and by how many times that call was made in this run of the cell. So running the cell again finds
 the same order, while a loop places one order per pass.
 
-- **The cell.** JupyterLab and Notebook send an id that stays with the cell (nbformat 4.5). VS Code sends a document
-  address that may change and nbclient sends nothing: there the cell is its code, with comments, blank lines and
-  quotes taken out, and cells with the same code are one cell, which is worth a warning.
+- **The cell.** JupyterLab and Notebook send an id that stays with the cell where the notebook keeps it (nbformat 4.5):
+  a cell that is moved, cut and pasted or edited stays the cell, a copy is another one. VS Code sends a document
+  address that may change, nbclient sends nothing, and in an older notebook JupyterLab makes ids up each time it opens
+  it: there the cell is its code (``spelling``), so an edited cell is another one, and cells with the same code are one
+  cell, which is worth a warning.
 - **The call.** The expression of the cell's own frame, the outermost one, that is being evaluated. It counts as
-  spelled, not as evaluated: ``broker.buy(s, 100 / price)`` is the same call at any price. Under a cell magic such
-  as ``%%time`` the whole body is the call.
+  spelled, not as evaluated: ``broker.buy(s, 100 / price)`` is the same call at any price, and with another number
+  typed into it, it is another call. Under a cell magic such as ``%%time`` the whole body is the call.
 - **The count.** Starts again with every run of the cell. ``subject`` (what is bought or sold) is counted apart,
-  so a loop over symbols may change its order.
+  so a loop over symbols may change its order. A try that was refused does not count, so a loop that tries until it
+  succeeds has one intent; if the next try asks for something else, nothing tells the two apart and it is refused.
 
 Threads, asyncio tasks and widget callbacks run beside the cell, in an order that no two runs share: there an order
 must be named with ``key=``.
@@ -23,17 +26,22 @@ import ast
 import asyncio
 import hashlib
 import inspect
+import json
 import linecache
+import os
 import re
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from itertools import islice
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from kit.errors import UsageError
+from kit.notebook.spelling import spelled
 from kit.orders.ids import Intent
 
 STABLE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -48,11 +56,36 @@ class Run:
     """One run of one cell."""
 
     cell_id: str | None
-    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    _counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    _refused: dict[tuple[str, ...], str] = field(default_factory=dict)
+    """Calls whose last try was turned away, and what it asked for."""
+    _asked: dict[tuple[str, ...], str] = field(default_factory=dict)
 
-    @property
-    def stable(self) -> bool:
-        return self.cell_id is not None and STABLE_ID.fullmatch(self.cell_id) is not None
+    def ordinal(self, call: tuple[str, ...], terms: str) -> int:
+        """How many times ``call`` was made before in this run. UsageError if it is unsure what a refused one was."""
+        refused = self._refused.get(call, terms)
+        if refused != terms:
+            raise UsageError(
+                f"this call was refused when it asked for {refused}, and now it asks for {terms}: nothing tells "
+                "another try of that order from the next order, so running the cell again could place one twice; "
+                f"{_NAME_IT}"
+            )
+        self._refused.pop(call, None)
+        self._asked[call] = terms
+        self._counts[call] += 1
+        return self._counts[call] - 1
+
+    def take_back(self, call: tuple[str, ...], ordinal: int) -> None:
+        """The last of these calls came to nothing: the next one is another try."""
+        if self._counts[call] == ordinal + 1:
+            self._counts[call] = ordinal
+            self._refused[call] = self._asked[call]
+
+
+class _OfThisThread(threading.local):
+    """The run of the cell on this thread: a kernel's subshells run cells side by side."""
+
+    run: Run | None = None
 
 
 class CellIdentity:
@@ -60,7 +93,7 @@ class CellIdentity:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._run: Run | None = None
+        self._on = _OfThisThread()
         self._hashed: dict[str, Run] = {}
         """Cells known by their code alone: the first run that placed an order from it."""
         self._warned: set[str] = set()
@@ -74,36 +107,34 @@ class CellIdentity:
             if listener in self._shell.events.callbacks[event]:
                 self._shell.events.unregister(event, listener)
 
-    def intent(self, subject: str = "") -> Intent:
+    def intent(self, subject: str = "", terms: str = "") -> Intent:
         """The intent of the order call being made now.
 
-        ``subject`` is counted apart from other subjects of the same call. Each call is one intent more in this run
-        of the cell; ``refused`` takes it back. UsageError where no cell can answer for it.
+        ``subject`` is counted apart from other subjects of the same call; ``terms`` says all that is asked for. Each
+        call is one intent more in this run of the cell; ``refused`` takes it back. UsageError where no cell can answer
+        for it.
         """
         frame = self._cell_frame()
         tree = _parsed(frame.f_code.co_filename)
-        run = self._run = self._run or Run(self._running_cell_id())
-        call = self._spelled(_asking(tree, frame))
-        counted = (self._cell(run, tree), call, subject)
-        ordinal = run.counts[counted]
-        run.counts[counted] += 1
-        return Intent(("cell", *counted, str(ordinal)), implicit=True)
+        run = self._on.run = self._on.run or Run(self._running_cell_id())
+        call = spelled(_asking(tree, frame), self._shell.transform_cell)
+        counted = (self._cell(run, tree, frame), call, subject)
+        return Intent(("cell", *counted, str(run.ordinal(counted, terms))), implicit=True)
 
     def refused(self, intent: Intent) -> None:
         """The order of ``intent`` was turned away before it was written down: the next try is the same intent."""
-        counted, ordinal = intent.parts[1:-1], int(intent.parts[-1])
-        if self._run is not None and self._run.counts[counted] == ordinal + 1:
-            self._run.counts[counted] = ordinal
+        if self._on.run is not None:
+            self._on.run.take_back(intent.parts[1:-1], int(intent.parts[-1]))
 
     # -- the cell -----------------------------------------------------------------------------------------------------
 
     def _begin(self, info: Any) -> None:
         if not self._cell_frames():  # a cell run from within a cell, as %%capture does, is part of it
-            self._run = Run(info.cell_id)
+            self._on.run = Run(info.cell_id)
 
     def _end(self, result: Any) -> None:
         if not self._cell_frames():
-            self._run = None
+            self._on.run = None
 
     def _running_cell_id(self) -> str | None:
         """The id of a cell that began before this was installed: ipykernel keeps the message that started it."""
@@ -111,25 +142,36 @@ class CellIdentity:
         cell_id = message.get("metadata", {}).get("cellId")
         return cell_id if isinstance(cell_id, str) else None
 
-    def _cell(self, run: Run, tree: ast.Module) -> str:
-        if run.stable:
+    def _cell(self, run: Run, tree: ast.Module, frame: FrameType) -> str:
+        if run.cell_id is not None and STABLE_ID.fullmatch(run.cell_id) and self._keeps_ids:
             return f"id:{run.cell_id}"
-        code = hashlib.sha256(self._spelled(tree).encode()).hexdigest()[:32]
-        self._warn_if_merged(code, run)
+        code = hashlib.sha256(spelled(tree, self._shell.transform_cell).encode()).hexdigest()[:32]
+        self._warn_if_merged(code, run, frame)
         return f"code:{code}"
 
-    def _warn_if_merged(self, code: str, run: Run) -> None:
+    @cached_property
+    def _keeps_ids(self) -> bool:
+        """Asked once, so that a notebook saved in another format meanwhile has its cells as they were."""
+        path = os.environ.get("JPY_SESSION_NAME")  # as Jupyter's server tells it
+        return not path or keeps_ids(Path(path))
+
+    def _warn_if_merged(self, code: str, run: Run, frame: FrameType) -> None:
         """Say once that this run and an earlier one count as one cell, unless the front end says they are one."""
         first = self._hashed.setdefault(code, run)
         known_to_be_one = first is run or (run.cell_id is not None and run.cell_id == first.cell_id)
         if known_to_be_one or code in self._warned:
             return
         self._warned.add(code)
-        warnings.warn(
-            f"a cell with the same code has ordered before (code {code[:8]}) and this front end does not tell cells "
-            "apart, so this counts as running that cell again: it finds the order placed then; if another order is "
-            "meant, give each its own key=… or say again=True",
-            stacklevel=2,
+        why = "this front end does not tell cells apart"
+        if not self._keeps_ids:
+            why = "this notebook's format (before nbformat 4.5) keeps no cell ids"
+        warnings.warn_explicit(
+            f"a cell with the same code has ordered before, and {why}: this counts as running that cell again and "
+            "finds the order placed then. If another order is meant, give each its own key=… (or say again=True: one "
+            "more each time this runs)",
+            UserWarning,
+            frame.f_code.co_filename,
+            frame.f_lineno,
         )
 
     # -- the call -----------------------------------------------------------------------------------------------------
@@ -161,32 +203,6 @@ class CellIdentity:
             )
         return cell
 
-    def _spelled(self, node: ast.AST) -> str:
-        """The code in one spelling: without comments, blank lines, positions or a choice of quotes."""
-        return ast.unparse(_Unmagic(self._shell.transform_cell).visit(node))
-
-
-class _Unmagic(ast.NodeTransformer):
-    """Puts the code handed to a magic into the one spelling, too: IPython hands it over as text, comments and all."""
-
-    def __init__(self, transform: Callable[[str], str]) -> None:
-        self._transform = transform
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        match node:
-            case ast.Call(
-                func=ast.Attribute(attr="run_cell_magic" | "run_line_magic"), args=[*others, ast.Constant(str(body))]
-            ):
-                return ast.Call(node.func, [*others, ast.Constant(self._spelled(body))], node.keywords)
-        return node
-
-    def _spelled(self, body: str) -> str:
-        try:
-            return ast.unparse(self.visit(ast.parse(self._transform(body))))
-        except SyntaxError:
-            return body  # not Python: %%bash and its like
-
 
 def _stack() -> list[FrameType]:
     """This thread's frames, innermost first."""
@@ -203,7 +219,22 @@ def _parsed(filename: str) -> ast.Module:
     text = "".join(linecache.getlines(filename))
     if not text:
         raise UsageError(f"the code of the running cell can't be read, so it can't answer for this order: {_NAME_IT}")
+    return _tree(text)
+
+
+@lru_cache(maxsize=8)
+def _tree(text: str) -> ast.Module:
+    """The syntax of a cell, which a loop asks for at every pass."""
     return ast.parse(text)
+
+
+def keeps_ids(notebook: Path) -> bool:
+    """Whether a notebook's file keeps its cells' ids (nbformat 4.5); one that can't be read is taken to."""
+    try:
+        told = json.loads(notebook.read_bytes())
+        return bool((told["nbformat"], told["nbformat_minor"]) >= (4, 5))
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def _asking(tree: ast.Module, frame: FrameType) -> ast.AST:

@@ -1,8 +1,15 @@
 """Same intent, same client order id.
 
-The id is a digest of what makes the intent the intent, so every retry, re-run and restart finds
-the same one. It is spelled without vowels: Binance's firewall reads SQL words out of requests
-(rest-api.md, "Avoid SQL keywords"), and no such word is spelled with consonants alone.
+The id is a digest of what makes the intent the intent, so every retry, re-run and restart finds the same one, on any
+machine and in any Python.
+
+One spelling suits every venue, so an id needs no translation, and no state, between the desk and a codec:
+
+- Kraken's ``cl_ord_id`` is a UUID or free text of at most 18 ASCII characters (guides/general/clordid): hence the
+  length.
+- Binance's ``newClientOrderId`` matches ``^[a-zA-Z0-9-_]{1,36}$`` (fix-api.md), and its firewall reads SQL words out
+  of requests (rest-api.md, "Avoid SQL keywords"): hence no vowels, without which no such word is spelled.
+- Coinbase's ``client_order_id`` is any text (coinbase-advanced-py issue #49), Alpaca's any of at most 128 characters.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ from dataclasses import dataclass
 
 ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 LENGTH = 18
-"""90 bits and more in 18 characters: the shortest limit of any venue (Kraken's free-text cl_ord_id)."""
+"""88 bits: among a thousand million ids two are the same once in 800 million times."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Intent:
 
 
 def client_id(account: str, session: str, intent: Intent) -> str:
-    """The client order id of ``intent`` in a session of an account: 18 characters, venue-safe everywhere."""
+    """The client order id of ``intent`` in a session of an account: the same text at every venue."""
     digest = hashlib.sha256()
     for part in (account, session, *intent.parts, str(intent.again)):
         encoded = part.encode()

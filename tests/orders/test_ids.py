@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+import math
 import re
+import subprocess
+import sys
+from collections import Counter
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from kit.orders import ids
 from kit.orders.ids import ALPHABET, LENGTH, Intent, client_id
 
-BINANCE = re.compile(r"^[a-zA-Z0-9-_]{1,36}$")
-"""newClientOrderId as Binance's fix-api.md states it."""
+RULES = {
+    "binance": r"[a-zA-Z0-9-_]{1,36}",  # newClientOrderId as fix-api.md states it
+    "kraken": r"[ -~]{1,18}",  # cl_ord_id, free text: guides/general/clordid
+    "coinbase": r"[ -~]{1,36}",  # any text; its documentation shows UUIDs
+    "alpaca": r"[ -~]{1,128}",  # client_order_id
+}
+"""What each venue takes as a client order id."""
 
 SQL = (
     "ALTER AND BEGIN BY CREATE DELETE DROP EXEC FROM INSERT INTO JOIN LIKE OR ORDER SELECT SET TABLE UNION UPDATE WHERE"
@@ -20,10 +31,36 @@ intents = st.builds(
 )
 
 
-def test_an_intent_has_the_same_id_on_every_machine_and_for_ever() -> None:
+@pytest.mark.parametrize(
+    ("account", "intent", "made"),
+    [
+        ("paper", Intent.keyed("first"), "mddf3z9p7ztstzbg66"),
+        ("paper", Intent(("key", "first"), again=1), "gp5838gz2cv69xnctj"),
+        ("paper", Intent(("strategy", "Cross", "BTC/USDT", "1767225600000000", "0")), "v9mzdr6q2z60lg6x8c"),
+        (
+            "paper",
+            Intent(("cell", "id:a1b2c3d4", "broker.buy('BTC/USDT', 0.01)", "buy BTC/USDT", "0"), implicit=True),
+            "c3k6rvp2321mz8z0b4",
+        ),
+        ("paper", Intent(("amend", "mddf3z9p7ztstzbg66")), "z3qqspgg0gwqmm5qzc"),
+    ],
+)
+def test_an_intent_has_the_same_id_on_every_machine_and_for_ever(account: str, intent: Intent, made: str) -> None:
     """A changed value here would place the orders of every running account a second time."""
-    assert client_id("paper", "default", Intent.keyed("first")) == "mddf3z9p7ztstzbg66"
+    assert client_id(account, "default", intent) == made
+
+
+def test_text_beyond_ascii_has_its_id_too() -> None:
     assert client_id("konto-ö", "s", Intent(("cell", "3", "0"), again=2, implicit=True)) == "ksf5sjhjn1k1tfq8xj"
+
+
+def test_an_id_does_not_depend_on_the_process_that_makes_it() -> None:
+    """Python's own hash of a text does: it is salted."""
+    say = f"import runpy; ids = runpy.run_path({ids.__file__!r}); "
+    say += "print(ids['client_id']('paper', 'default', ids['Intent'].keyed('first')))"
+    for seed in ("1", "2"):
+        made = subprocess.check_output([sys.executable, "-c", say], env={"PYTHONHASHSEED": seed}, text=True)
+        assert made.strip() == "mddf3z9p7ztstzbg66"
 
 
 @given(names, names, intents)
@@ -31,12 +68,32 @@ def test_an_id_fits_every_venue_and_spells_no_sql(account: str, session: str, in
     made = client_id(account, session, intent)
     assert len(made) == LENGTH == 18
     assert set(made) <= set(ALPHABET)
-    assert BINANCE.match(made)
+    assert [venue for venue, rule in RULES.items() if not re.fullmatch(rule, made)] == []
     assert not any(word in made.upper() for word in SQL.split())
 
 
 def test_the_alphabet_has_no_vowel_so_it_spells_no_word() -> None:
     assert not set(ALPHABET) & set("aeiouy")
+    assert len(set(ALPHABET)) == len(ALPHABET)
+
+
+def test_two_intents_meet_in_one_id_once_in_hundreds_of_millions_of_accounts() -> None:
+    """By the birthday bound, with a thousand million orders in each."""
+    bits = LENGTH * math.log2(len(ALPHABET))
+    assert bits > 88
+    assert (1e9**2 / 2) / 2**bits < 1 / 700e6
+
+
+def test_every_character_of_an_id_carries_its_share() -> None:
+    """Any four neighbours meet as often as chance has it: no place repeats another, none is uneven."""
+    count, values = 20_000, len(ALPHABET) ** 4
+    made = [client_id("paper", "default", Intent.keyed(str(number))) for number in range(count)]
+    expected = count * (count - 1) / 2 / values
+    for begin in range(LENGTH - 3):
+        seen = Counter(text[begin : begin + 4] for text in made)
+        meetings = sum(n * (n - 1) // 2 for n in seen.values())
+        assert abs(meetings - expected) < 5 * math.sqrt(expected), (begin, meetings, expected)
+    assert len(set(made)) == count
 
 
 @given(st.tuples(names, names, intents), st.tuples(names, names, intents))
