@@ -34,7 +34,7 @@ KitError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class KitError(Exception):
@@ -82,7 +82,14 @@ class Refused(KitError):
 
 
 class StalePicture(Refused):
-    """The market picture is not proven current, so no order leaves."""
+    """What an order would be decided on is not proven current, so it does not leave.
+
+    ``shortfalls`` says which demands are not met (``kit.orders.freshness.Shortfall``).
+    """
+
+    def __init__(self, message: str, *, shortfalls: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.shortfalls = tuple(shortfalls)
 
 
 class RiskRefused(Refused):

@@ -49,6 +49,7 @@ from kit.net.rest import Rest
 from kit.venue import Venue
 from kit.venues.base import Hosts, Key
 from kit.venues.binance import BINANCE
+from kit.venues.contract import IN_PROCESS
 
 SYMBOL = "BTC/USDT"
 NAMES = (f"bad-input-{number}" for number in count())
@@ -589,7 +590,7 @@ def test_an_order_answered_with_rubbish_is_unknown_keeps_its_money_and_is_never_
         assert "the venue is asked with its id, it is not sent again" in order.why()
         assert live.buy(SYMBOL, 0.001, key=key).id == order.id
         assert live.balances["locked"].sum() > locked
-    monkeypatch.setattr(live.desk, "lost_after", 0)
+    monkeypatch.setattr(live.desk, "contract", IN_PROCESS)
     live.desk.ask(order.id)
     assert order.status == ("filled" if reaches else "rejected")
     assert order.filled == (Decimal("0.001") if reaches else 0)

@@ -14,11 +14,12 @@ from types import UnionType
 from typing import TYPE_CHECKING
 
 from kit.broker.broker import Broker
-from kit.broker.desk import LOST_AFTER, Desk
+from kit.broker.desk import Desk
+from kit.broker.following import Follower
 from kit.broker.gateway import Gateway
 from kit.broker.live import LiveGateway, forbid_real_money
 from kit.broker.paper import PaperGateway, PaperVenue
-from kit.broker.reconcile import Follower, reconcile
+from kit.broker.reconcile import reconcile
 from kit.clock import SECOND, VenueClock
 from kit.errors import AccountMismatch, MissingKey, Unreached, UsageError
 from kit.market.feed import FeedState, Picture
@@ -229,7 +230,7 @@ def _paper_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack)
     simulated = PaperVenue(opened.fees, latency=round(wish.latency * SECOND), seed=wish.seed)
     gateway = PaperGateway(simulated, markets.live, clock, wish.name)
     undo.callback(gateway.close)
-    desk = _desk(wish, journal, gateway, markets, lost_after=0)
+    desk = _desk(wish, journal, gateway, markets)
     gateway.budget = desk.reserved
     reconcile(desk)
     gateway.restore((journal.instruments[r.request.symbol], r) for r in desk.records.values())
@@ -238,7 +239,7 @@ def _paper_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack)
 
 def _live_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
     markets, clock = Markets(wish.venue), _measured_clock(wish.venue)
-    desk = _desk(wish, journal, LiveGateway(wish.venue.rest, wish.venue.trading), markets, lost_after=LOST_AFTER)
+    desk = _desk(wish, journal, LiveGateway(wish.venue.rest, wish.venue.trading), markets)
     try:
         reconcile(desk)
     except Unreached as error:
@@ -246,7 +247,7 @@ def _live_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) 
     return Broker(desk, opened, markets, clock, [Follower(desk), desk, journal])
 
 
-def _desk(wish: _Wish, journal: Journal, gateway: Gateway, markets: Markets, *, lost_after: int) -> Desk:
+def _desk(wish: _Wish, journal: Journal, gateway: Gateway, markets: Markets) -> Desk:
     return Desk(
         wish.name,
         journal.get("session") or FIRST_SESSION,
@@ -256,7 +257,6 @@ def _desk(wish: _Wish, journal: Journal, gateway: Gateway, markets: Markets, *, 
         instruments=markets.instrument,
         picture=markets.picture,
         limits=wish.limits,
-        lost_after=lost_after,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 from kit.broker import frames
-from kit.broker.desk import Desk, describe
+from kit.broker.desk import Desk
 from kit.broker.order import Order
 from kit.broker.reconcile import reconcile
 from kit.clock import Clock
@@ -19,7 +19,7 @@ from kit.model import Fill, Instrument, OrderRequest, OrderStatus, OrderType, Qu
 from kit.orders.account import exactly
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
-from kit.orders.request import Amount, requested
+from kit.orders.request import Amount, describe, requested
 from kit.orders.rules import parse_amount, plain
 from kit.runtime import Closable, runtime
 from kit.store.entries import Mark, Terms
@@ -157,7 +157,7 @@ class Broker:
 
     def order(self, order: Order | str) -> Order:
         """The order of that id; UnknownName when the account has none."""
-        return self._order(self.desk.order(_id(order)))
+        return self._order(self.desk.ledger.order(_id(order)))
 
     def halt(self, reason: str = "by hand") -> list[Order]:
         """The kill switch: no order leaves this account any more, and the open ones are cancelled; those.
@@ -311,7 +311,7 @@ class Broker:
         intent = Intent.keyed(str(key)) if key else (runtime.cell_intent(subject) or Intent.once())
         if not again:
             return intent
-        return Intent(intent.parts, self.desk.times_placed(intent), intent.implicit)
+        return Intent(intent.parts, self.desk.ledger.times_placed(self.session, intent), intent.implicit)
 
     def _replace(self, record: OrderRecord, total: Decimal, price: Decimal | None) -> Order:
         """Cancel ``record`` and place what is left of ``total``, if the cancel won the race."""
@@ -336,9 +336,9 @@ class Broker:
     def _chain(self, client_id: str) -> list[OrderRecord]:
         """An order and what it was amended to, in turn."""
         replaced = {entry.replaces: entry.client_id for entry in list(self.desk.intents.values()) if entry.replaces}
-        chain = [self.desk.order(client_id)]
+        chain = [self.desk.ledger.order(client_id)]
         while chain[-1].client_id in replaced:
-            chain.append(self.desk.order(replaced[chain[-1].client_id]))
+            chain.append(self.desk.ledger.order(replaced[chain[-1].client_id]))
         return chain
 
     def _order(self, record: OrderRecord, *, rerun: bool = False, note: str = "") -> Order:

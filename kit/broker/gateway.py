@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kit.model import Balance, Instrument, OrderRequest, OrderState, Report, ReportKind
+from kit.venues.contract import Contract
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ def outcome_of(reports: Sequence[Report]) -> Accepted | Refused:
 class Gateway(Protocol):
     """Who executes orders. Later reports arrive through the listener, on any thread."""
 
+    contract: Contract
+    """What it promises about client ids."""
+
     def listen(self, listener: Callable[[Report], None]) -> None:
         """Send every report that is not part of an outcome to ``listener``."""
         ...
@@ -58,8 +62,9 @@ class Gateway(Protocol):
         """Ask for a cancel; ``Refused`` when there is nothing left to cancel."""
         ...
 
-    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
-        """The order as the venue knows it, None when it knows none; raises Unreached when it can't be asked."""
+    def query(self, instrument: Instrument, client_id: str, since: int) -> OrderState | None:
+        """The order, meant at ``since`` (µs), as the venue knows it, wherever that has to be looked up; None when it
+        knows none. Raises Unreached when it can't be asked."""
         ...
 
     def open_orders(self) -> list[OrderState]:

@@ -9,14 +9,18 @@ import msgspec
 
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
 from kit.broker.reconcile import told
+from kit.clock import SECOND
 from kit.errors import BadOrder, KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
 from kit.model import ZERO, Balance, Fill, Instrument, OrderRequest, OrderState, Report
 from kit.venues.base import Call, Codec, Hosts, on_this_machine
+from kit.venues.contract import Lookup
 
 T = TypeVar("T")
 
 NO_SUCH_ORDER = -2013
 """Binance: no order with this id (errors.md)."""
+UNSURE = 10 * SECOND
+"""µs before it was meant from which on an order is looked for in a list: the venue stamps it by its own clock."""
 PLAY_MONEY = ("testnet", "demo")
 """Environments whose money is not real."""
 
@@ -28,10 +32,10 @@ class Rest(Protocol):
 
 
 class LiveGateway:
-    """A venue's orders over REST. Reports beyond the answers come from asking (``reconcile.Follower``)."""
+    """A venue's orders over REST. Reports beyond the answers come from whoever follows the account (``following``)."""
 
     def __init__(self, rest: Rest, codec: Codec) -> None:
-        self._rest, self._codec = rest, codec
+        self._rest, self._codec, self.contract = rest, codec, codec.contract
 
     def listen(self, listener: object) -> None:
         """Nothing comes by itself here: whoever wants news asks."""
@@ -49,21 +53,37 @@ class LiveGateway:
         if not isinstance(outcome, Accepted):
             return outcome
         try:
-            state = self.query(instrument, client_id)
+            state = self._by_id(instrument, client_id)
         except KitError as error:
             return Unknown(f"cancelled, but what it had filled could not be read yet: {error}")
         if state is None or not state.status.final:
             return Unknown("cancelled, but the venue does not show it yet, nor what it had filled")
         return Accepted(told(client_id, state))
 
-    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
-        """The order with its fills; raises Unreached while the venue does not show all of them."""
+    def query(self, instrument: Instrument, client_id: str, since: int) -> OrderState | None:
+        """The order with its fills, by its id, else out of the list of orders since it was meant.
+
+        Raises Unreached while the venue does not show all of its fills.
+        """
+        by_id = self.contract.lookup is Lookup.BY_ID
+        state = self._by_id(instrument, client_id) if by_id else None
+        return state or self._listed(instrument, client_id, since)
+
+    def _by_id(self, instrument: Instrument, client_id: str) -> OrderState | None:
         try:
             state = self._rest.do(self._codec.query(instrument, client_id))
         except VenueRefused as error:
             if error.code == NO_SUCH_ORDER:
                 return None
             raise
+        return self._filled(instrument, state)
+
+    def _listed(self, instrument: Instrument, client_id: str, since: int) -> OrderState | None:
+        listed = self._rest.do(self._codec.orders_since(instrument, since - UNSURE))
+        found = next((state for state in listed if state.client_id == client_id), None)
+        return None if found is None else self._filled(instrument, found)
+
+    def _filled(self, instrument: Instrument, state: OrderState) -> OrderState:
         if not state.filled:
             return state
         return msgspec.structs.replace(state, fills=tuple(self._fills(instrument, state)))

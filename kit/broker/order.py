@@ -9,11 +9,12 @@ from decimal import Decimal
 import pandas as pd
 
 from kit.broker import frames
-from kit.broker.desk import Desk, describe
+from kit.broker.desk import Desk
 from kit.broker.why import answered_after, why
 from kit.errors import NotYet
 from kit.model import OrderRequest, OrderStatus, Quote
 from kit.orders.lifecycle import OrderRecord
+from kit.orders.request import describe
 
 
 class Order:

@@ -45,6 +45,7 @@ from kit.model import (
 )
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.matching import Depth, Simulator
+from kit.venues.contract import IN_PROCESS
 
 PROBE = 0.2
 """Seconds between two looks at a quiet feed while an order waits to be matched."""
@@ -251,6 +252,8 @@ class PaperGateway:
     after that the outcome is unknown and the answer comes as a report.
     """
 
+    contract = IN_PROCESS
+
     def __init__(
         self,
         venue: PaperVenue,
@@ -301,7 +304,7 @@ class PaperGateway:
             return Unknown("the paper venue was closed")
         return Accepted(answer) if answer else Refused("nothing left to cancel")
 
-    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
+    def query(self, instrument: Instrument, client_id: str, since: int) -> OrderState | None:
         """None for an order that is not here any more: its last report has told everything."""
         with self._woken:
             if self._venue.under_way(client_id):

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from kit.errors import UnknownName
 from kit.model import OrderRequest, OrderType, Side, TimeInForce
-from kit.orders.rules import parse_amount
+from kit.orders.rules import parse_amount, plain
 
 Amount = int | float | str | Decimal
 """A price or quantity as typed; a float is read by its shortest repr, so 0.1 means 0.1."""
@@ -46,3 +46,12 @@ def requested(
         tif=TimeInForce(tif),
         post_only=post_only,
     )
+
+
+def describe(request: OrderRequest) -> str:
+    """An order request in words: ``buy 0.5 BTC/USDT limit 60000``."""
+    words = [request.side, plain(request.qty), request.symbol, request.type]
+    words += [plain(price) for price in (request.stop, request.price) if price is not None]
+    words += [request.tif] if request.tif != "gtc" else []
+    words += ["post-only"] if request.post_only else []
+    return " ".join(words)

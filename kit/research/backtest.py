@@ -32,6 +32,7 @@ from kit.research.report import Result, round_trips, statistics
 from kit.research.strategy import COLUMNS, Runner, Strategy, made
 from kit.research.trader import DeskTrader
 from kit.store.journal import Journal
+from kit.venues.contract import IN_PROCESS
 
 NEEDED = ("open", "high", "low", "close")
 UNLIMITED = 1e12
@@ -42,6 +43,8 @@ SPREAD = Decimal("0.0002")
 
 class BarGateway:
     """The simulator behind the gateway seam, fed with bars."""
+
+    contract = IN_PROCESS
 
     def __init__(self, instrument: Instrument, fees: Fees, spread: Decimal, clock: ManualClock) -> None:
         self.instrument, self._clock = instrument, clock
@@ -72,7 +75,7 @@ class BarGateway:
         reports = self.simulator.cancel(client_id, self._clock.now())
         return Accepted(reports) if reports else Refused("nothing to cancel")
 
-    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
+    def query(self, instrument: Instrument, client_id: str, since: int) -> OrderState | None:
         return None
 
     def open_orders(self) -> list[OrderState]:

@@ -26,7 +26,7 @@ class Intended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An order was decided on, at ``time`` (µs) and with ``quote`` in view.
 
     ``parts``, ``again`` and ``implicit`` are the intent's; ``replaces`` is the client id of the
-    order that this one amends.
+    order that this one amends, ``despite`` which demands of freshness it was told to overlook.
     """
 
     client_id: str
@@ -38,6 +38,7 @@ class Intended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     implicit: bool = False
     quote: Quote | None = None
     replaces: str = ""
+    despite: tuple[str, ...] = ()
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from kit.model import (
     Report,
     Trade,
 )
+from kit.venues.contract import Contract
 
 T = TypeVar("T")
 Params = tuple[tuple[str, str], ...]
@@ -355,12 +356,19 @@ class MarketCodec(Protocol):
 class Codec(MarketCodec, Protocol):
     """A venue's whole language: orders too."""
 
+    contract: Contract
+    """What the venue promises about client ids."""
+
     # signed REST
     def order(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[list[Report]]: ...
     def order_test(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Call[None]: ...
     def cancel(self, instrument: Instrument, client_id: str) -> Call[list[Report]]: ...
     def query(self, instrument: Instrument, client_id: str) -> Call[OrderState]: ...
     def open_orders(self, instrument: Instrument | None) -> Call[list[OrderState]]: ...
+    def orders_since(self, instrument: Instrument, start: int) -> Call[list[OrderState]]:
+        """Every order of an instrument placed at ``start`` (µs) or later, open or over."""
+        ...
+
     def balances(self) -> Call[list[Balance]]: ...
     def fills(self, instrument: Instrument, *, venue_order_id: str | None, from_id: int | None) -> Call[list[Fill]]: ...
 

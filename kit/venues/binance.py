@@ -49,6 +49,7 @@ from kit.venues.base import (
     Subscription,
     UserEvent,
 )
+from kit.venues.contract import CONTRACTS
 from kit.venues.wire import reading
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ class Binance:
         }
     )
     intervals: Mapping[str, int] = INTERVALS  # the kit's are Binance's
+    contract = CONTRACTS["binance"]
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 36
     spelling = Spelling()
@@ -210,6 +212,12 @@ class Binance:
             return _ask("openOrders", read, auth=Auth.SIGNED, weight=80)
         read = partial(orders.states, native=instrument.native, symbol=instrument.symbol)
         return _ask("openOrders", read, (("symbol", instrument.native),), auth=Auth.SIGNED, weight=6)
+
+    def orders_since(self, instrument: Instrument, start: int) -> Call[list[OrderState]]:
+        """The first 1,000 orders placed at ``start`` (µs) or later, open or over, oldest first."""
+        params = (("symbol", instrument.native), *_range(start, None), ("limit", str(PAGE)))
+        read = partial(orders.states, native=instrument.native, symbol=instrument.symbol)
+        return _ask("allOrders", read, params, auth=Auth.SIGNED, weight=20)
 
     def balances(self) -> Call[list[Balance]]:
         """What the account holds; assets of which it has nothing are left out."""

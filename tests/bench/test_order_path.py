@@ -20,6 +20,7 @@ from kit.model import Balance, Fees, Instrument, Levels, OrderRequest, OrderStat
 from kit.orders.ids import Intent
 from kit.store.entries import Intended, Terms
 from kit.store.journal import Journal
+from kit.venues.contract import IN_PROCESS
 
 BTC = Instrument(
     symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.001")
@@ -43,6 +44,8 @@ class Still:
 class Instant:
     """The paper venue with no latency and a market that shows something at once: the path without its waiting."""
 
+    contract = IN_PROCESS
+
     def __init__(self, clock: WallClock) -> None:
         self.venue, self.clock, self.book = PaperVenue(Fees(), latency=0, seed=1), clock, Still()
 
@@ -56,7 +59,7 @@ class Instant:
         self.venue.see(instrument, self.book, None, None, now)
         return Accepted([report for answer in self.venue.answers(now) for report in answer.reports])
 
-    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
+    def query(self, instrument: Instrument, client_id: str, since: int) -> OrderState | None:
         return None
 
     def open_orders(self) -> list[OrderState]:

@@ -32,6 +32,7 @@ from kit.orders.lifecycle import OrderRecord
 from kit.orders.risk import Limits
 from kit.store.entries import Terms
 from kit.store.journal import Journal
+from kit.venues.binance import BINANCE
 
 BTC = Instrument(
     symbol="BTC/USDT",
@@ -104,6 +105,8 @@ class Market:
 class MemoryVenue:
     """A venue in this process that answers at once, and loses what a test tells it to lose."""
 
+    contract = BINANCE.contract
+
     def __init__(self, market: Market, clock: ManualClock) -> None:
         self.market, self.clock = market, clock
         self.paper = PaperVenue(Fees(), latency=0, seed=1)
@@ -140,7 +143,7 @@ class MemoryVenue:
             return Unknown("no answer")
         return Accepted(reports) if reports else Refused("nothing left to cancel")
 
-    def query(self, instrument: Instrument, client_id: str) -> OrderState | None:
+    def query(self, instrument: Instrument, client_id: str, since: int = 0) -> OrderState | None:
         if self.unreachable:
             raise VenueUnreachable("no connection")
         record = self.orders.get(client_id)

@@ -126,7 +126,7 @@ def test_an_order_the_venue_has_no_words_for_is_refused(btc: Instrument) -> None
 
 def test_an_order_of_more_fills_than_a_page_holds_is_told_whole(btc: Instrument) -> None:
     venue = Venue(GET_order=lambda _: order("PARTIALLY_FILLED", "1.501"), GET_myTrades=page)
-    state = LiveGateway(venue, BINANCE).query(btc, "a")
+    state = LiveGateway(venue, BINANCE).query(btc, "a", 0)
     assert state is not None
     assert [fill.id for fill in state.fills] == [str(n) for n in range(10, 1511)]
 
@@ -134,7 +134,7 @@ def test_an_order_of_more_fills_than_a_page_holds_is_told_whole(btc: Instrument)
 def test_fills_that_are_not_all_shown_yet_are_asked_for_again(btc: Instrument) -> None:
     venue = Venue(GET_order=lambda _: order("PARTIALLY_FILLED", "1.6"), GET_myTrades=page)
     with pytest.raises(VenueUnreachable, match="asked again"):
-        LiveGateway(venue, BINANCE).query(btc, "a")
+        LiveGateway(venue, BINANCE).query(btc, "a", 0)
     assert venue.asked == ["GET_order"] + ["GET_myTrades"] * 3
 
 
@@ -146,6 +146,6 @@ def test_a_cancel_is_unknown_while_the_venue_still_shows_the_order(btc: Instrume
     assert isinstance(outcome, Unknown)
     venue.answers["GET_order"] = lambda _: order("CANCELED", "0")
     assert isinstance(LiveGateway(venue, BINANCE).cancel(btc, "a"), Accepted)
-    state = LiveGateway(venue, BINANCE).query(btc, "a")
+    state = LiveGateway(venue, BINANCE).query(btc, "a", 0)
     assert state is not None
     assert state.status is OrderStatus.CANCELED

@@ -280,10 +280,10 @@ def test_a_silent_market_leaves_the_outcome_unknown_until_it_speaks(market: Mark
     paper, desk = gateway(market, patience=0.05)
     assert isinstance(paper.submit(btc, BUY, "a"), Unknown)
     with pytest.raises(VenueUnreachable, match="not answered"):
-        paper.query(btc, "a")
+        paper.query(btc, "a", 0)
     market.tick()
     _until(lambda: len(desk.heard) == 2)
-    assert paper.query(btc, "a") is None
+    assert paper.query(btc, "a", 0) is None
     paper.close()
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from kit.broker.reconcile import Follower, reconcile, told
-from kit.clock import SECOND
+from kit.broker.following import Follower
+from kit.broker.reconcile import reconcile, told
 from kit.errors import VenueUnreachable
 from kit.model import Balance, Instrument, OrderRequest, OrderState, OrderStatus, OrderType, ReportKind, Side
 from kit.orders.ids import Intent
@@ -41,6 +41,9 @@ def test_fills_missed_while_nobody_listened_are_found(world: World) -> None:
     world.venue.trade(94, 9, told=False)
     assert record.status is OrderStatus.OPEN
     desk = world.restart()
+    order, fill = reconcile(desk)
+    assert (order.kind, order.ours, order.venue) == ("order", "open", "filled, 0.5 filled")
+    assert (fill.kind, fill.venue) == ("fill", "0.5 at 95")
     assert reconcile(desk) == []
     assert desk.records[record.client_id].status is OrderStatus.FILLED
     assert desk.account.total("BTC") == Decimal("1.4995")
@@ -118,12 +121,12 @@ def test_an_order_the_venue_can_not_answer_for_keeps_no_other_waiting(
     world: World, following: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = world.desk.place(REST, Intent.keyed("a"))
-    query: Callable[[Instrument, str], OrderState | None] = world.venue.query
+    query: Callable[[Instrument, str, int], OrderState | None] = world.venue.query
 
-    def partly(instrument: Instrument, client_id: str) -> OrderState | None:
+    def partly(instrument: Instrument, client_id: str, since: int) -> OrderState | None:
         if client_id == first.client_id:
             raise VenueUnreachable("not all fills are shown yet")
-        return query(instrument, client_id)
+        return query(instrument, client_id, since)
 
     monkeypatch.setattr(world.venue, "query", partly)
     world.venue.lose_answer = True
@@ -138,7 +141,7 @@ def test_an_order_that_never_arrived_ends_when_the_venue_can_not_be_working_on_i
     record = world.desk.place(BUY, Intent.keyed("a"))
     time.sleep(0.05)
     assert record.status is OrderStatus.UNKNOWN
-    world.clock.advance(15 * SECOND)
+    world.clock.advance(world.desk.contract.final_after)
     until(lambda: record.status is OrderStatus.REJECTED)
     follower.close()
 

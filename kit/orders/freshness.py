@@ -1,0 +1,91 @@
+"""The freshness contract: how current everything must be for an order to leave (design law 3).
+
+Pure: what is known at that moment goes in, what falls short of the demands comes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kit.clock import SECOND
+from kit.errors import UnknownName
+from kit.market.feed import FeedState, Picture
+
+NAMES = ("feed", "quote", "account", "clock")
+"""What is looked at, and what ``despite=`` names for one order."""
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """What an order demands. In seconds."""
+
+    quote: float = 10.0
+    """How long ago the picture was last proven current, at most."""
+    clock: float = 1.0
+    """By how much our picture of the venue's clock may be wrong: Binance refuses what is 1 s ahead of it."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is known when an order wants to leave."""
+
+    picture: Picture
+    unreconciled: str = ""
+    """Why the account can't be believed; empty when it can."""
+    uncertainty: int | None = 0
+    """µs by which the venue's time may be misjudged; None: it was never measured."""
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """One demand that is not met: which, in words by how much, and what it is measured against."""
+
+    name: str
+    words: str
+    measured: float | None = None
+    allowed: float | None = None
+
+
+def shortfalls(symbol: str, sight: Sight, demands: Freshness) -> list[Shortfall]:
+    """Everything that is not current enough for an order of ``symbol``; empty: it may leave."""
+    picture = sight.picture
+    found = (_account(sight), _feed(symbol, picture), _quote(symbol, picture, demands), _clock(sight, demands))
+    return [shortfall for shortfall in found if shortfall]
+
+
+def overlooked(despite: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """The names in ``despite``, checked; UnknownName for one that is none."""
+    names = (despite,) if isinstance(despite, str) else tuple(despite)
+    for name in names:
+        if name not in NAMES:
+            raise UnknownName("demand to overlook (despite=)", name, NAMES, "; nothing was sent")
+    return names
+
+
+def _account(sight: Sight) -> Shortfall | None:
+    if not sight.unreconciled:
+        return None
+    return Shortfall("account", f"the account is not reconciled with its venue ({sight.unreconciled})")
+
+
+def _feed(symbol: str, picture: Picture) -> Shortfall | None:
+    if picture.state is FeedState.LIVE:
+        return None
+    return Shortfall("feed", f"the picture of {symbol} is {picture.state}, and orders leave on a LIVE one")
+
+
+def _quote(symbol: str, picture: Picture, demands: Freshness) -> Shortfall | None:
+    if picture.age <= demands.quote:
+        return None
+    words = f"{symbol} was last proven current {picture.age:.1f} s ago, and at most {demands.quote:g} s are allowed"
+    return Shortfall("quote", words, picture.age, demands.quote)
+
+
+def _clock(sight: Sight, demands: Freshness) -> Shortfall | None:
+    if sight.uncertainty is None:
+        return Shortfall("clock", "the venue's clock was never measured", None, demands.clock)
+    off = sight.uncertainty / SECOND
+    if off <= demands.clock:
+        return None
+    words = f"the venue's clock is known to ± {off:.2f} s only, and ± {demands.clock:g} s are allowed"
+    return Shortfall("clock", words, off, demands.clock)
