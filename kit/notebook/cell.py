@@ -34,10 +34,10 @@ import threading
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from kit.errors import UsageError
@@ -56,6 +56,8 @@ class Run:
     """One run of one cell."""
 
     cell_id: str | None
+    calls: dict[tuple[CodeType, int], tuple[str, str]] = field(default_factory=dict)
+    """What has been read of the code already: a loop asks at every pass."""
     _counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     _refused: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Calls whose last try was turned away, and what it asked for."""
@@ -115,16 +117,22 @@ class CellIdentity:
         for it.
         """
         frame = self._cell_frame()
-        tree = _parsed(frame.f_code.co_filename)
         run = self._on.run = self._on.run or Run(self._running_cell_id())
-        call = spelled(_asking(tree, frame), self._shell.transform_cell)
-        counted = (self._cell(run, tree, frame), call, subject)
+        instruction = (frame.f_code, frame.f_lasti)
+        if instruction not in run.calls:
+            run.calls[instruction] = self._call(run, frame)
+        counted = (*run.calls[instruction], subject)
         return Intent(("cell", *counted, str(run.ordinal(counted, terms))), implicit=True)
 
     def refused(self, intent: Intent) -> None:
         """The order of ``intent`` was turned away before it was written down: the next try is the same intent."""
         if self._on.run is not None:
             self._on.run.take_back(intent.parts[1:-1], int(intent.parts[-1]))
+
+    def _call(self, run: Run, frame: FrameType) -> tuple[str, str]:
+        """The cell, and the call in it that ``frame`` is evaluating."""
+        tree = _parsed(frame.f_code.co_filename)
+        return self._cell(run, tree, frame), spelled(_asking(tree, frame), self._shell.transform_cell)
 
     # -- the cell -----------------------------------------------------------------------------------------------------
 
@@ -219,12 +227,6 @@ def _parsed(filename: str) -> ast.Module:
     text = "".join(linecache.getlines(filename))
     if not text:
         raise UsageError(f"the code of the running cell can't be read, so it can't answer for this order: {_NAME_IT}")
-    return _tree(text)
-
-
-@lru_cache(maxsize=8)
-def _tree(text: str) -> ast.Module:
-    """The syntax of a cell, which a loop asks for at every pass."""
     return ast.parse(text)
 
 
