@@ -34,6 +34,7 @@ from kit.model import (
     Trade,
 )
 from kit.venues.contract import Contract
+from kit.venues.permissions import Permissions
 
 T = TypeVar("T")
 Params = tuple[tuple[str, str], ...]
@@ -367,6 +368,10 @@ class Codec(MarketCodec, Protocol):
     def open_orders(self, instrument: Instrument | None) -> Call[list[OrderState]]: ...
     def orders_since(self, instrument: Instrument, start: int) -> Call[list[OrderState]]:
         """Every order of an instrument placed at ``start`` (µs) or later, open or over."""
+        ...
+
+    def permissions(self) -> Call[Permissions] | None:
+        """What the key may do, at the host where money is real; None where the venue can't say."""
         ...
 
     def balances(self) -> Call[list[Balance]]: ...

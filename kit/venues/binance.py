@@ -29,6 +29,7 @@ from kit.model import (
 )
 from kit.venues import binance_failures as failures
 from kit.venues import binance_orders as orders
+from kit.venues import binance_permissions as permissions
 from kit.venues import binance_signing as signing
 from kit.venues import binance_streams as streams
 from kit.venues import binance_user as user
@@ -50,6 +51,7 @@ from kit.venues.base import (
     UserEvent,
 )
 from kit.venues.contract import CONTRACTS
+from kit.venues.permissions import Permissions
 from kit.venues.wire import reading
 
 T = TypeVar("T")
@@ -218,6 +220,10 @@ class Binance:
         params = (("symbol", instrument.native), *_range(start, None), ("limit", str(PAGE)))
         read = partial(orders.states, native=instrument.native, symbol=instrument.symbol)
         return _ask("allOrders", read, params, auth=Auth.SIGNED, weight=20)
+
+    def permissions(self) -> Call[Permissions]:
+        """What the key may do. The live host alone can be asked."""
+        return permissions.permissions()
 
     def balances(self) -> Call[list[Balance]]:
         """What the account holds; assets of which it has nothing are left out."""
