@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 
 class KitError(Exception):
@@ -81,13 +82,21 @@ class Refused(KitError):
     """The answer is no, and nothing happened."""
 
 
+@dataclass(frozen=True)
+class Shortfall:
+    """A demand of freshness ("feed", "quote", "account", "clock") that is not met, in words; where it can be said in
+    numbers, what was ``measured`` and what is ``allowed`` (s)."""
+
+    name: str
+    words: str
+    measured: float | None = None
+    allowed: float | None = None
+
+
 class StalePicture(Refused):
-    """What an order would be decided on is not proven current, so it does not leave.
+    """What an order would be decided on is not proven current, so it does not leave; ``shortfalls`` says why."""
 
-    ``shortfalls`` says which demands are not met (``kit.orders.freshness.Shortfall``).
-    """
-
-    def __init__(self, message: str, *, shortfalls: Sequence[object] = ()) -> None:
+    def __init__(self, message: str, *, shortfalls: Sequence[Shortfall] = ()) -> None:
         super().__init__(message)
         self.shortfalls = tuple(shortfalls)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Protocol
@@ -13,16 +14,18 @@ from kit.broker import frames
 from kit.broker.desk import Desk
 from kit.broker.order import Order
 from kit.broker.reconcile import reconcile
+from kit.broker.worth import Worth
 from kit.clock import Clock
-from kit.errors import BadOrder, JournalUnwritable, KitError, UnknownName, UsageError
-from kit.model import Fill, Instrument, OrderRequest, OrderStatus, OrderType, Quote, Report, Side, TimeInForce
+from kit.errors import BadOrder, KitError, UnknownName, UsageError
+from kit.model import Instrument, OrderRequest, OrderStatus, OrderType, Quote, Side, TimeInForce
 from kit.orders.account import exactly
+from kit.orders.freshness import overlooked
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.request import Amount, describe, requested
 from kit.orders.rules import parse_amount, plain
 from kit.runtime import Closable, runtime
-from kit.store.entries import Mark, Terms
+from kit.store.entries import Terms
 
 DISCLAIMER = "For education and research; no advice. Simulated results promise nothing."
 """Said by the README, the demo, results and every live account."""
@@ -48,9 +51,9 @@ class Broker:
         self._markets, self._clock, self._closing = markets, clock, closing
         self.opened_with: tuple[object, ...] = ()
         """What it was asked to be, so that a cell that asks again finds it."""
-        self._last_prices = {fill.symbol: fill.price for fill in self._executions()}
+        self._worth = Worth(desk.ledger, terms, markets.quote, clock)
+        desk.gate.lost_today = self._worth.lost_today
         self._closed = False
-        self._unwatch = desk.watch(self._mark)
 
     # -- who
 
@@ -83,17 +86,20 @@ class Broker:
         post_only: bool = False,
         key: str | None = None,
         again: bool = False,
+        despite: str | Sequence[str] = (),
     ) -> Order:
         """Buy ``qty`` of the base asset: at market, with a limit ``price``, after a ``stop``, or both.
 
         The same intent finds the same order. ``key`` names the intent; without it a notebook's cell and
         call are the intent, and in plain Python every call is a new one. ``again=True`` means one more.
+        ``despite`` names what a StalePicture complained of ("feed", "quote", "account", "clock"): this one order leaves
+        all the same, and the journal keeps that it did.
 
         Raises BadOrder, UnknownName, IntentExpired (the call is wrong), StalePicture, RiskRefused, Halted (not
         now), JournalUnwritable (the disk): nothing was sent. What the venue refuses is a ``rejected`` order.
         """
         request = self._request(Side.BUY, symbol, qty, price=price, stop=stop, kind=type, tif=tif, post_only=post_only)
-        return self._place(request, key, again=again)
+        return self._place(request, key, again=again, despite=despite)
 
     def sell(
         self,
@@ -107,10 +113,11 @@ class Broker:
         post_only: bool = False,
         key: str | None = None,
         again: bool = False,
+        despite: str | Sequence[str] = (),
     ) -> Order:
         """Sell ``qty`` of the base asset; everything else as in ``buy``."""
         request = self._request(Side.SELL, symbol, qty, price=price, stop=stop, kind=type, tif=tif, post_only=post_only)
-        return self._place(request, key, again=again)
+        return self._place(request, key, again=again, despite=despite)
 
     def cancel(self, order: Order | str) -> Order:
         """Cancel an order, by itself or by its id. One that is over stays as it is.
@@ -198,12 +205,13 @@ class Broker:
     @property
     def fills(self) -> pd.DataFrame:
         """Every execution, by time; ``order`` is the order's id."""
-        return frames.fills(self._executions(), self._attrs)
+        executed = [fill for record in list(self.desk.records.values()) for fill in list(record.fills)]
+        return frames.fills(sorted(executed, key=lambda fill: fill.time), self._attrs)
 
     @property
     def positions(self) -> pd.DataFrame:
         """What was bought and not sold again, at average cost, in the quote asset."""
-        return frames.positions(self.desk, self._prices(), self._attrs)
+        return frames.positions(self.desk, self._worth.prices(), self._attrs)
 
     @property
     def balances(self) -> pd.DataFrame:
@@ -216,10 +224,8 @@ class Broker:
 
         Assets without a known price are not in it: ``attrs["unpriced"]`` names them.
         """
-        start = Mark(self.terms.created, *self._opening())
-        worth, cash, unpriced = self._worth(self._prices())
-        marks = [start, *self.desk.journal.marks(), Mark(self._clock.now(), worth, cash)]
-        return frames.equity(marks, {**self._attrs, "unpriced": unpriced})
+        _, _, unpriced = self._worth.now()
+        return frames.equity(self._worth.marks(), {**self._attrs, "unpriced": unpriced})
 
     @property
     def cash(self) -> Decimal:
@@ -232,7 +238,7 @@ class Broker:
         if self._closed:
             return
         self._closed = True
-        self._unwatch()
+        self._worth.close()
         for part in self._closing:
             part.close()
         runtime.forget(self)
@@ -288,13 +294,14 @@ class Broker:
                 f"kit.{self.terms.kind}(…) opens it again"
             )
 
-    def _place(self, request: OrderRequest, key: str | None, *, again: bool) -> Order:
+    def _place(self, request: OrderRequest, key: str | None, *, again: bool, despite: str | Sequence[str]) -> Order:
+        overlook = overlooked(despite)
         intent = self._intent(key, request, again=again)
         known = self.desk.known(intent, request)
         if known is not None:
             return self._order(known, rerun=True, note=_same(known, request))
         try:
-            record = self.desk.place(request, intent)
+            record = self.desk.place(request, intent, despite=overlook)
         except KitError:
             if intent.implicit and self.desk.client_id(intent) not in self.desk.records:
                 runtime.intent_refused(intent)
@@ -356,44 +363,6 @@ class Broker:
             "environment": terms.environment,
             "quote": terms.quote,
         }
-
-    # -- worth
-
-    def _executions(self) -> list[Fill]:
-        fills = [fill for record in list(self.desk.records.values()) for fill in list(record.fills)]
-        return sorted(fills, key=lambda fill: fill.time)
-
-    def _prices(self) -> dict[str, Decimal]:
-        """Prices of every instrument traded: the quote's mid where one is followed, else that of the last fill."""
-        prices = dict(self._last_prices)
-        for symbol in prices:
-            quote = self._markets.quote(symbol)
-            if quote is not None:
-                prices[symbol] = Decimal(repr(quote.mid))
-        return prices
-
-    @exactly
-    def _worth(self, prices: dict[str, Decimal]) -> tuple[Decimal, Decimal, list[str]]:
-        """Equity and total cash in the quote asset, and the assets that have no price."""
-        quote = self.terms.quote
-        with self.desk.changed:
-            held = {asset: balance.total for asset, balance in self.desk.account.balances().items() if balance.total}
-        rates = {asset: prices.get(f"{asset}/{quote}") for asset in held} | {quote: Decimal(1)}
-        worth = sum((total * (rates[asset] or 0) for asset, total in held.items()), Decimal(0))
-        return worth, held.get(quote, Decimal(0)), [asset for asset in held if rates[asset] is None]
-
-    def _opening(self) -> tuple[Decimal, Decimal]:
-        cash = self.terms.cash.get(self.terms.quote, Decimal(0))
-        return cash, cash
-
-    def _mark(self, record: OrderRecord, report: Report) -> None:
-        """Write down what the account is worth after a fill."""
-        if report.fill is None:
-            return
-        self._last_prices[report.fill.symbol] = report.fill.price
-        worth, cash, _ = self._worth(self._prices() | {report.fill.symbol: report.fill.price})
-        with suppress(JournalUnwritable):  # a missing point on a curve stops no fill
-            self.desk.journal.mark(Mark(report.fill.time, worth, cash))
 
 
 def _id(order: object) -> str:

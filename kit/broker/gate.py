@@ -8,11 +8,11 @@ from decimal import Decimal
 
 from kit.broker.ledger import Ledger, reference_price
 from kit.clock import MINUTE, Clock, VenueClock
-from kit.errors import BadOrder, Halted, RiskRefused, StalePicture
+from kit.errors import BadOrder, Halted, RiskRefused, Shortfall, StalePicture
 from kit.market.feed import FeedState, Picture
 from kit.model import Instrument, OrderRequest, Side
 from kit.orders import risk, rules
-from kit.orders.freshness import Freshness, Shortfall, Sight, shortfalls
+from kit.orders.freshness import Freshness, Sight, shortfalls
 from kit.orders.request import describe
 
 

@@ -5,10 +5,11 @@ Pure: what is known at that moment goes in, what falls short of the demands come
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kit.clock import SECOND
-from kit.errors import UnknownName
+from kit.errors import Shortfall, UnknownName
 from kit.market.feed import FeedState, Picture
 
 NAMES = ("feed", "quote", "account", "clock")
@@ -36,16 +37,6 @@ class Sight:
     """µs by which the venue's time may be misjudged; None: it was never measured."""
 
 
-@dataclass(frozen=True)
-class Shortfall:
-    """One demand that is not met: which, in words by how much, and what it is measured against."""
-
-    name: str
-    words: str
-    measured: float | None = None
-    allowed: float | None = None
-
-
 def shortfalls(symbol: str, sight: Sight, demands: Freshness) -> list[Shortfall]:
     """Everything that is not current enough for an order of ``symbol``; empty: it may leave."""
     picture = sight.picture
@@ -53,7 +44,7 @@ def shortfalls(symbol: str, sight: Sight, demands: Freshness) -> list[Shortfall]
     return [shortfall for shortfall in found if shortfall]
 
 
-def overlooked(despite: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+def overlooked(despite: str | Sequence[str]) -> tuple[str, ...]:
     """The names in ``despite``, checked; UnknownName for one that is none."""
     names = (despite,) if isinstance(despite, str) else tuple(despite)
     for name in names:

@@ -13,7 +13,7 @@ import pytest
 
 from kit.broker.desk import Desk
 from kit.broker.gateway import Accepted, Outcome
-from kit.broker.paper import PaperVenue
+from kit.broker.paper_venue import PaperVenue
 from kit.clock import WallClock
 from kit.market.feed import FeedState, Picture
 from kit.model import Balance, Fees, Instrument, Levels, OrderRequest, OrderState, OrderType, Quote, Side

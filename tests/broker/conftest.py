@@ -11,7 +11,7 @@ import pytest
 
 from kit.broker.desk import Desk
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
-from kit.broker.paper import PaperVenue
+from kit.broker.paper_venue import PaperVenue
 from kit.clock import SECOND, ManualClock
 from kit.errors import VenueUnreachable
 from kit.market.feed import FeedState, Picture

@@ -350,7 +350,7 @@ def test_equity_begins_with_the_account_and_ends_now(broker: Broker, world: Worl
     world.clock.advance(HOUR)
     world.market.show(109, 111)
     equity = broker.equity["equity"]
-    assert equity.tolist() == pytest.approx([1000, 949.5 + 1.4995 * 101, 949.5 + 1.4995 * 110])
+    assert equity.tolist() == pytest.approx([1000, 949.5 + 1.4995 * 100, 949.5 + 1.4995 * 110])
     assert equity.index.is_monotonic_increasing
 
 

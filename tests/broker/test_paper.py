@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from kit.broker import paper as room
 from kit.broker.gateway import Accepted, Refused, Unknown
-from kit.broker.paper import PaperGateway, PaperVenue
+from kit.broker.paper import PaperGateway
+from kit.broker.paper_venue import PaperVenue
 from kit.clock import SECOND, WallClock
 from kit.errors import BookUnsynced, VenueUnreachable
 from kit.market.feed import FeedState
