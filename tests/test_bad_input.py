@@ -491,8 +491,8 @@ def test_a_missing_key_is_told_where_it_is_looked_for() -> None:
     testnet.close()
 
 
-def test_real_money_is_out_of_reach_with_or_without_a_key() -> None:
-    with pytest.raises(LiveForbidden, match=r"no real money is moved.*Use kit\.paper"):
+def test_real_money_takes_a_deliberate_act_before_anything_is_asked() -> None:
+    with pytest.raises(LiveForbidden, match=r"nothing was opened or sent.*PAPERTAPE_LIVE_ACCOUNT.*kit\.paper"):
         kit.live(kit.connect("binance", environment="live"))
 
 

@@ -2,123 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from decimal import Decimal
-from numbers import Real
-from pathlib import Path, PurePosixPath
-from types import UnionType
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kit.broker import guard
 from kit.broker.broker import Broker
 from kit.broker.desk import Desk
 from kit.broker.following import Follower
 from kit.broker.gateway import Gateway
-from kit.broker.live import LiveGateway, forbid_real_money
-from kit.broker.paper import PaperGateway, PaperVenue
+from kit.broker.halting import Watch
+from kit.broker.live import LiveGateway
+from kit.broker.markets import Markets, measured_clock
+from kit.broker.paper import PaperGateway
+from kit.broker.paper_venue import PaperVenue
 from kit.broker.reconcile import reconcile
-from kit.clock import SECOND, VenueClock
+from kit.broker.wish import QUOTE, Cash, Wish, amounts, checked_name, notebook_name, refuse_no_venue
+from kit.clock import SECOND
 from kit.errors import AccountMismatch, MissingKey, Unreached, UsageError
-from kit.market.feed import FeedState, Picture
-from kit.model import Fees, Instrument, Quote
+from kit.model import Fees
 from kit.net import keys
-from kit.orders.request import Amount
 from kit.orders.risk import Limits
-from kit.orders.rules import parse_amount, plain
+from kit.orders.rules import plain
 from kit.runtime import home, runtime
 from kit.store.entries import Terms
 from kit.store.journal import Journal, set_aside
 
 if TYPE_CHECKING:
-    from kit.net.live import Live
     from kit.venue import Venue
 
-QUOTE = "USDT"
 CASH = Decimal(10_000)
 FIRST_SESSION = "default"
-LONGEST_NAME = 80
-LONGEST_LATENCY = 60
-OPENING = 5.0
-"""Seconds an order waits for the live frame that it had to open."""
-
-Cash = Amount | Mapping[str, Amount]
-
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
-
-
-class Markets:
-    """A venue's instruments and live frames, opened as orders need them."""
-
-    def __init__(self, venue: Venue) -> None:
-        self._venue = venue
-        self._followed: dict[str, Live] = {}
-
-    def instrument(self, symbol: str) -> Instrument:
-        return self._venue.instrument(symbol)
-
-    def live(self, symbol: str) -> Live:
-        """The live frame of an instrument: one that is open already, whatever its interval, else a new one."""
-        live = self._followed.get(symbol)
-        if live is None or live.state is FeedState.CLOSED:
-            live = self._venue.followed(symbol) or self._venue.live(symbol)
-            self._followed[symbol] = live
-        return live
-
-    def picture(self, symbol: str) -> Picture:
-        """The picture now, by a clock that is certain; one that is only beginning gets a few seconds to become LIVE."""
-        _measured_clock(self._venue)
-        live = self.live(symbol)
-        if live.state in (FeedState.IDLE, FeedState.CONNECTING, FeedState.SYNCING):
-            live.ready(OPENING)
-        return Picture(live.state, live.age, live.quote)
-
-    def quote(self, symbol: str) -> Quote | None:
-        """The last quote of an instrument that is followed already."""
-        live = self._followed.get(symbol)
-        return live.quote if live else None
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What a caller asked for; None: not said."""
-
-    kind: str
-    name: str
-    venue: Venue
-    limits: Limits
-    latency: float = 0.0
-    seed: int = 0
-    cash: Mapping[str, Decimal] | None = None
-    fees: Fees | None = None
-    session: str | None = None
-    reset: bool = False
-
-    @property
-    def options(self) -> tuple[object, ...]:
-        """What a running broker must have been opened with to be the one that is wanted."""
-        return (self.venue, self.limits, self.latency, self.seed)
-
-    def __post_init__(self) -> None:
-        """Refuse what is of the wrong kind before it is written down, where it could not be read again."""
-        for name, (kind, meaning) in _KINDS.items():
-            value = getattr(self, name)
-            if not isinstance(value, kind) or value == "" or (isinstance(value, bool) and kind is not bool):
-                raise UsageError(f"{name}={value!r:.80}: {meaning}; nothing was opened")
-        if not 0 <= self.latency <= LONGEST_LATENCY:
-            raise UsageError(f"latency={self.latency!r}: {_KINDS['latency'][1]}; nothing was opened")
-
-
-_KINDS: Mapping[str, tuple[type | UnionType, str]] = {
-    "limits": (Limits, "limits are kit.Limits(…)"),
-    "latency": (Real, f"seconds each way, from 0 to {LONGEST_LATENCY}"),
-    "seed": (int, "a seed is a whole number"),
-    "fees": (Fees | None, "fees are kit.Fees(maker=0.001, taker=0.001), shares of what is traded"),
-    "session": (str | None, "a session is a label, in text"),
-    "reset": (bool, "True puts the account's journal aside and begins anew"),
-}
+SANDBOX = "sandbox"
+"""Under this label a live account's journal keeps which sandbox it is at."""
 
 
 def paper(
@@ -142,17 +61,19 @@ def paper(
     seconds, drawn from ``seed``. ``session`` is a label that only you change (at first ``default``): in a new session
     every cell and key means new orders.
 
-    Raises AccountBusy when another process owns the account, StoreError when its file can't be used.
+    Raises AccountBusy when another process owns the account, StoreError when its file can't be used, LiveForbidden for
+    a venue that holds a key for real money: nothing of a paper account can ever move any.
     """
-    _refuse_no_venue("paper", venue)
-    wish = _Wish(
+    refuse_no_venue("paper", venue)
+    guard.refuse_key_at_real_money(venue.hosts, venue.codec, keyed=venue.rest.key is not None)
+    wish = Wish(
         kind="paper",
-        name=(_notebook_name() or "paper") if account is None else _checked_name(account),
+        name=(notebook_name() or "paper") if account is None else checked_name(account),
         venue=venue,
-        limits=Limits() if limits is None else limits,
+        limits=_spelled(limits, venue),
         latency=latency,
         seed=seed,
-        cash=None if cash is None else _amounts(cash),
+        cash=None if cash is None else amounts(cash),
         fees=fees,
         session=session,
         reset=reset,
@@ -161,25 +82,30 @@ def paper(
 
 
 def live(
-    venue: Venue, *, account: str | None = None, session: str | None = None, limits: Limits | None = None
+    venue: Venue,
+    *,
+    account: str | None = None,
+    real_money: str | None = None,
+    key_cannot_withdraw: bool = False,
+    session: str | None = None,
+    limits: Limits | None = None,
 ) -> Broker:
-    """A live account: orders go to the venue itself, which for now is the sandbox, a testnet or demo mode only.
+    """A live account: orders go to the venue itself.
 
-    ``account`` names the journal, by default after the notebook and the environment; ``session`` as in ``kit.paper``.
-    For education and research; no advice, and results there promise nothing anywhere else.
+    At the sandbox, a testnet or in demo mode the money is play money, and nothing more is asked. Everywhere else it is
+    real, so the account is named three times, alike: by ``account``, by ``real_money``, and by PAPERTAPE_LIVE_ACCOUNT
+    in the environment or in ``.env``. A key that can withdraw is refused; where the venue can't say, you must
+    (``key_cannot_withdraw=True``).
 
-    Raises LiveForbidden for any other host, MissingKey without a key (it says how to give one), AccountBusy.
+    ``account`` names the journal, with play money by default after the notebook and the environment; ``session`` as in
+    ``kit.paper``. For education and research; no advice, and results there promise nothing anywhere else.
+
+    Raises LiveForbidden when that was not done, MissingKey without a key (it says how to give one), AccountBusy.
     """
-    _refuse_no_venue("live", venue)
-    forbid_real_money(venue.hosts, venue.trading)
-    environment = venue.environment.lower()
-    if venue.rest.key is None:
-        raise MissingKey(
-            f"a live account at {venue.name} {environment} needs an API key; nothing was opened: "
-            f"{keys.advice(venue.name, environment)}"
-        )
-    name = f"{_notebook_name()}-{environment}".strip("-") if account is None else _checked_name(account)
-    wish = _Wish("live", name, venue, Limits() if limits is None else limits, session=session)
+    refuse_no_venue("live", venue)
+    _refuse_unguarded(venue, account, real_money, vouched=key_cannot_withdraw is True)
+    name = f"{notebook_name()}-{venue.environment.lower()}".strip("-") if account is None else checked_name(account)
+    wish = Wish("live", name, venue, _spelled(limits, venue), session=session)
     return _opened(wish, _live_terms, _live_broker)
 
 
@@ -188,11 +114,11 @@ def path_of(account: str) -> Path:
     return home() / "accounts" / f"{account}.sqlite"
 
 
-Terming = Callable[[_Wish], Terms]
-Building = Callable[[_Wish, Journal, Terms, ExitStack], Broker]
+Terming = Callable[[Wish], Terms]
+Building = Callable[[Wish, Journal, Terms, ExitStack], Broker]
 
 
-def _opened(wish: _Wish, terms: Terming, build: Building) -> Broker:
+def _opened(wish: Wish, terms: Terming, build: Building) -> Broker:
     """The running broker of that account if it is what was asked for, else one opened now."""
     running = runtime.find(Broker, wish.name)
     if running is not None:
@@ -207,11 +133,11 @@ def _opened(wish: _Wish, terms: Terming, build: Building) -> Broker:
     return broker
 
 
-def _open(wish: _Wish, terms: Terming, build: Building) -> Broker:
+def _open(wish: Wish, terms: Terming, build: Building) -> Broker:
     """Open the journal, begin it if it is new, and put a broker on it; closed again if anything fails."""
     path = path_of(wish.name)
     if wish.reset:
-        set_aside(path, _measured_clock(wish.venue).now())
+        set_aside(path, measured_clock(wish.venue).now())
     with ExitStack() as undo:
         journal = Journal(path)
         undo.callback(journal.close)
@@ -225,8 +151,8 @@ def _open(wish: _Wish, terms: Terming, build: Building) -> Broker:
     return broker
 
 
-def _paper_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
-    markets, clock = Markets(wish.venue), _measured_clock(wish.venue)
+def _paper_broker(wish: Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
+    markets, clock = Markets(wish.venue), measured_clock(wish.venue)
     simulated = PaperVenue(opened.fees, latency=round(wish.latency * SECOND), seed=wish.seed)
     gateway = PaperGateway(simulated, markets.live, clock, wish.name)
     undo.callback(gateway.close)
@@ -234,43 +160,45 @@ def _paper_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack)
     gateway.budget = desk.reserved
     reconcile(desk)
     gateway.restore((journal.instruments[r.request.symbol], r) for r in desk.records.values())
-    return Broker(desk, opened, markets, clock, [gateway, desk, journal])
+    return Broker(desk, opened, markets, clock, [Watch(desk, clock), gateway, desk, journal])
 
 
-def _live_broker(wish: _Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
-    markets, clock = Markets(wish.venue), _measured_clock(wish.venue)
+def _live_broker(wish: Wish, journal: Journal, opened: Terms, undo: ExitStack) -> Broker:
+    markets, clock = Markets(wish.venue), measured_clock(wish.venue)
     desk = _desk(wish, journal, LiveGateway(wish.venue.rest, wish.venue.trading), markets)
     try:
         reconcile(desk)
     except Unreached as error:
         desk.unreconciled = str(error)
-    return Broker(desk, opened, markets, clock, [Follower(desk), desk, journal])
+    if wish.venue.sandbox is not None:
+        journal.set(SANDBOX, wish.venue.sandbox.name)
+    return Broker(desk, opened, markets, clock, [Watch(desk, clock), Follower(desk), desk, journal])
 
 
-def _desk(wish: _Wish, journal: Journal, gateway: Gateway, markets: Markets) -> Desk:
+def _desk(wish: Wish, journal: Journal, gateway: Gateway, markets: Markets) -> Desk:
     return Desk(
         wish.name,
         journal.get("session") or FIRST_SESSION,
         journal,
         gateway,
-        _measured_clock(wish.venue),
+        measured_clock(wish.venue),
         instruments=markets.instrument,
         picture=markets.picture,
         limits=wish.limits,
     )
 
 
-def _paper_terms(wish: _Wish) -> Terms:
+def _paper_terms(wish: Wish) -> Terms:
     return _terms(wish, wish.cash or {QUOTE: CASH}, wish.fees or Fees())
 
 
-def _live_terms(wish: _Wish) -> Terms:
+def _live_terms(wish: Wish) -> Terms:
     """A live account begins with what the venue says it holds."""
     held = wish.venue.rest.do(wish.venue.trading.balances())
     return _terms(wish, {balance.asset: balance.total for balance in held if balance.total}, Fees())
 
 
-def _terms(wish: _Wish, cash: Mapping[str, Decimal], fees: Fees) -> Terms:
+def _terms(wish: Wish, cash: Mapping[str, Decimal], fees: Fees) -> Terms:
     return Terms(
         kind=wish.kind,
         venue=wish.venue.name,
@@ -278,11 +206,11 @@ def _terms(wish: _Wish, cash: Mapping[str, Decimal], fees: Fees) -> Terms:
         quote=QUOTE if QUOTE in cash else next(iter(cash), QUOTE),
         cash=dict(cash),
         fees=fees,
-        created=_measured_clock(wish.venue).now(),
+        created=measured_clock(wish.venue).now(),
     )
 
 
-def _refuse_other_terms(opened: Terms, wish: _Wish) -> None:
+def _refuse_other_terms(opened: Terms, wish: Wish) -> None:
     """An account is what it was opened as; AccountMismatch names what differs and the ways on."""
     asked: dict[str, tuple[object, object]] = {
         "kind": (opened.kind, wish.kind),
@@ -305,42 +233,30 @@ def _told(value: object) -> str:
     return str(value)
 
 
-def _measured_clock(venue: Venue) -> VenueClock:
-    """The venue's clock: fills and trades are compared in its time."""
-    if not venue.rest.clock.certain:
-        venue.rest.sync()
-    return venue.rest.clock
-
-
-def _amounts(cash: Cash) -> dict[str, Decimal]:
-    """``cash`` as exact amounts by asset; BadOrder for what is no amount, UsageError when there is none."""
-    given = cash if isinstance(cash, Mapping) else {QUOTE: cash}
-    if not given:
-        raise UsageError("cash={} opens an account that can't do anything: give an amount, or {asset: amount}")
-    return {_asset(name): parse_amount(f"cash of {name}", amount) for name, amount in given.items()}
-
-
-def _asset(name: object) -> str:
-    if isinstance(name, str) and name.strip():
-        return name.strip().upper()
-    raise UsageError(f"cash of {name!r}: an asset is named in letters, such as USDT; nothing was opened")
-
-
-def _refuse_no_venue(verb: str, venue: object) -> None:
-    if not all(hasattr(venue, part) for part in ("rest", "codec", "live")):
-        raise UsageError(f"kit.{verb}({venue!r:.60}): a venue is what kit.connect() gives; nothing was opened")
-
-
-def _checked_name(account: object) -> str:
-    if not (isinstance(account, str) and account) or _NOT_IN_NAMES.search(account) or len(account) > LONGEST_NAME:
+def _refuse_unguarded(venue: Venue, account: str | None, real_money: str | None, *, vouched: bool) -> None:
+    """Raise LiveForbidden where real money is not meant or its key is dangerous, MissingKey where there is none."""
+    play = guard.is_play_money(venue.hosts, venue.trading)
+    if play and real_money is not None:
         raise UsageError(
-            f"account={account!r}: an account's name is up to {LONGEST_NAME} letters, digits, - and _ (it names a file)"
+            f"real_money={real_money!r}: {venue.name} {venue.environment} has play money only; nothing was opened. "
+            "Leave real_money= out, or connect to the real venue"
         )
-    return account
+    if not play:
+        named = keys.setting(guard.LIVE_ACCOUNT)
+        guard.refuse_unmeant(venue.hosts, venue.environment, account=account, real_money=real_money, named=named)
+    if venue.rest.key is None:
+        environment = venue.environment.lower()
+        raise MissingKey(
+            f"a live account at {venue.name} {environment} needs an API key; nothing was opened: "
+            f"{keys.advice(venue.name, environment)}"
+        )
+    if not play:
+        question = venue.trading.permissions()
+        guard.refuse_dangerous_key(None if question is None else venue.rest.do(question), vouched=vouched)
 
 
-def _notebook_name() -> str:
-    """The notebook's name as Jupyter's server tells it (JPY_SESSION_NAME holds its path); empty elsewhere."""
-    told = os.environ.get("JPY_SESSION_NAME", "")
-    stem = PurePosixPath(told.replace("\\", "/")).stem
-    return _NOT_IN_NAMES.sub("-", stem).strip("-")[:LONGEST_NAME]
+def _spelled(limits: Limits | None, venue: Venue) -> Limits:
+    """The limits, with instruments as this venue's are called; UnknownName suggests the nearest for a slip."""
+    if not isinstance(limits, Limits) or limits.symbols is None:
+        return Limits() if limits is None else limits
+    return replace(limits, symbols=[venue.instrument(symbol).symbol for symbol in limits.symbols])

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import msgspec
 import pandas as pd
 
-from kit.broker import frames
+from kit.broker import frames, halting
 from kit.broker.desk import Desk
+from kit.broker.halting import Halting
 from kit.broker.order import Order
 from kit.broker.reconcile import reconcile
 from kit.broker.worth import Worth
@@ -166,14 +167,17 @@ class Broker:
         """The order of that id; UnknownName when the account has none."""
         return self._order(self.desk.ledger.order(_id(order)))
 
-    def halt(self, reason: str = "by hand") -> list[Order]:
-        """The kill switch: no order leaves this account any more, and the open ones are cancelled; those.
+    def halt(self, reason: str = "by hand") -> Halting:
+        """The kill switch: no order leaves this account any more, and the open ones are cancelled.
 
-        The flag is in the journal, so it holds for every process and after a restart, until ``resume``.
+        The answer says what was open, how it ended, and whether the venue, asked again, still has any of it
+        (``proven``); what may be open is tried again in the background. The flag is in the journal, so it holds for
+        every process and after a restart, until ``resume``. ``kit halt`` sets it from a terminal.
+
+        Raises JournalUnwritable when the flag could not be written; a note on it says what became of the open orders.
         """
         self._refuse_closed()
-        self.desk.journal.halt(reason)
-        return self.cancel_all()
+        return halting.halt(self.desk, reason, self._clock)
 
     def resume(self) -> None:
         """Let orders leave again."""
@@ -262,7 +266,9 @@ class Broker:
     @property
     def notice(self) -> str:
         """What a live account says of itself in every cell; empty for paper."""
-        return DISCLAIMER if self.terms.kind == "live" else ""
+        if self.terms.kind != "live":
+            return ""
+        return f"REAL MONEY. {DISCLAIMER}" if self.environment == "LIVE" else DISCLAIMER
 
     # -- inside
 
@@ -349,7 +355,8 @@ class Broker:
         return chain
 
     def _order(self, record: OrderRecord, *, rerun: bool = False, note: str = "") -> Order:
-        label = f"{self.terms.kind} on {self.environment}"
+        real = ", REAL MONEY" if self.terms.kind == "live" and self.environment == "LIVE" else ""
+        label = f"{self.terms.kind} on {self.environment}{real}"
         return Order(self.desk, record, label=label, rerun=rerun, note=note, quote=self._markets.quote)
 
     @property

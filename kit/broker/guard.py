@@ -37,8 +37,8 @@ def refuse_unmeant(hosts: Hosts, environment: str, *, account: str | None, real_
     if environment.upper() != "LIVE":
         raise LiveForbidden(
             f"orders at {address_of(hosts)} would move real money, and this venue is called {environment.upper()}: "
-            "nothing was opened or sent. kit.paper(venue) trades without money, kit.connect(…, environment='testnet') with "
-            "play money; kit.connect(…, environment='live') gives the real one under its own name"
+            "nothing was opened or sent. kit.paper(venue) trades without money, kit.connect(…, environment='testnet') "
+            "with play money; kit.connect(…, environment='live') gives the real one under its own name"
         )
     if account is not None and account == real_money == named:
         return

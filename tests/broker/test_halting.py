@@ -1,0 +1,209 @@
+"""The kill switch: whoever throws it, open orders are cancelled, and the venue is asked whether they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kit.broker import switch
+from kit.broker.gateway import Outcome, Refused
+from kit.broker.halting import Watch, answer, halt
+from kit.errors import Halted, JournalUnwritable, UnknownName
+from kit.model import Instrument, OrderRequest, OrderType, Side, TimeInForce
+from kit.orders.ids import Intent
+from kit.orders.risk import Limits
+from kit.runtime import home
+from kit.store.journal import Journal
+
+World = Any  # the fixture of conftest.py
+NOW = 0.0
+"""Seconds of patience: one look."""
+
+
+def limit_buy(price: str = "95", qty: str = "0.5") -> OrderRequest:
+    return OrderRequest(
+        symbol="BTC/USDT", side=Side.BUY, type=OrderType.LIMIT, qty=Decimal(qty), price=Decimal(price),
+        tif=TimeInForce.GTC,
+    )  # fmt: skip
+
+
+def place(world: World, *prices: str) -> list[str]:
+    return [world.desk.place(limit_buy(price), Intent.keyed(price)).client_id for price in prices]
+
+
+def test_a_halt_cancels_what_is_open_and_asks_the_venue_again(world: World) -> None:
+    names = place(world, "95", "94")
+    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    assert told.proven
+    assert [world.desk.records[name].status for name in names] == ["canceled", "canceled"]
+    assert world.venue.open_orders() == []
+    assert f"canceled: buy 0.5 BTC/USDT limit 95 ({names[0]})" in told.over
+    assert "nothing of it is open any more: the venue was asked again" in repr(told)
+    with pytest.raises(Halted, match="enough"):
+        place(world, "93")
+    assert answer(world.desk.journal) == told
+
+
+def test_what_filled_before_the_cancel_is_told_as_filled(world: World) -> None:
+    place(world, "95")
+    world.venue.trade(94, 0.2)
+    (words,) = halt(world.desk, "enough", world.clock, patience=NOW).over
+    assert words.startswith("canceled, 0.2 filled: buy 0.5 BTC/USDT limit 95")
+
+
+def test_a_cancel_is_never_blocked_by_a_limit(world: World) -> None:
+    place(world, "95")
+    world.desk.gate.limits = Limits(open_orders=0, orders_per_minute=0, daily_loss=Decimal(1), symbols=())
+    assert halt(world.desk, "enough", world.clock, patience=NOW).proven
+
+
+def test_a_venue_that_cannot_be_asked_leaves_it_unproven(world: World) -> None:
+    (name,) = place(world, "95")
+    world.venue.unreachable = True
+    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    assert not told.proven
+    assert told.unproven == "no connection"
+    assert "NOT PROVEN that nothing is open (no connection)" in repr(told)
+    assert world.desk.records[name].status == "canceled", "the cancel itself had arrived"
+
+
+def test_what_the_venue_still_lists_is_open_whatever_it_answered_to_the_cancel(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = place(world, "95")
+    (state,) = world.venue.open_orders()
+    monkeypatch.setattr(world.venue, "open_orders", lambda: [state])
+    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    assert list(told.open.values()) == ["the venue lists it as open"]
+    assert name in next(iter(told.open))
+    assert not told.proven
+
+
+def test_an_order_that_cannot_be_cancelled_is_told_with_the_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place(world, "95")
+
+    def no(instrument: Instrument, client_id: str) -> Outcome:
+        return Refused("the matching engine sleeps")
+
+    monkeypatch.setattr(world.venue, "cancel", no)
+    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    assert "the matching engine sleeps" in "".join(told.open.values())
+    assert "MAY BE OPEN: open: buy 0.5 BTC/USDT limit 95" in repr(told)
+
+
+def test_foreign_orders_are_counted_and_left_alone(world: World) -> None:
+    place(world, "95")
+    foreign = world.desk.records.popitem()[1]
+    world.desk.ledger.working.clear()
+    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    assert (told.foreign, told.proven) == (1, True)
+    assert not world.venue.orders[foreign.client_id].status.final
+
+
+def test_a_halt_the_disk_does_not_take_cancels_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (name,) = place(world, "95")
+
+    def full(reason: str) -> None:
+        raise JournalUnwritable("no room")
+
+    monkeypatch.setattr(world.desk.journal, "halt", full)
+    with pytest.raises(JournalUnwritable) as caught:
+        halt(world.desk, "enough", world.clock, patience=NOW)
+    assert "nothing of it is open any more" in caught.value.__notes__[0]
+    assert world.desk.records[name].status == "canceled"
+
+
+def test_the_next_look_cancels_what_the_first_could_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(world, "95")
+    with closing(Watch(world.desk, world.clock, every=60)) as watch, monkeypatch.context() as patch:
+        assert watch.look() is None, "no flag, nothing to do"
+        world.desk.journal.halt("lunch")
+        patch.setattr(world.venue, "cancel", lambda *_: Refused("busy"))
+        first = watch.look(patience=NOW)
+        patch.undo()
+        second = watch.look(patience=NOW)
+        assert first is not None
+        assert second is not None
+        assert (first.proven, second.proven) == (False, True)
+        assert watch.look() is None, "proven once, it is left at that"
+        world.desk.journal.resume()
+        world.desk.journal.halt("dinner")
+        third = watch.look(patience=NOW)
+        assert third is not None
+        assert third.reason == "dinner"
+
+
+# -- from another process
+
+
+@pytest.fixture
+def elsewhere(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The account of ``world``, in the data folder that ``kit halt`` looks into."""
+    world.desk.journal.close()
+    world.path = home() / "accounts" / "paper.sqlite"
+    world.path.parent.mkdir(parents=True, exist_ok=True)
+    world.desk = world.open()
+    yield world
+    world.desk.journal.close()
+
+
+def test_the_owner_notices_a_halt_from_outside_cancels_and_answers(elsewhere: World) -> None:
+    (name,) = place(elsewhere, "95")
+    with closing(Watch(elsewhere.desk, elsewhere.clock, every=0.05)):
+        told = switch.halt("paper", "the phone rang")
+    assert told.proven
+    assert elsewhere.desk.records[name].status == "canceled"
+    assert "the phone rang, by kit halt at " in told.reason
+    assert name in told.over[0]
+
+
+def test_a_second_halt_is_answered_for_itself(elsewhere: World) -> None:
+    with closing(Watch(elsewhere.desk, elsewhere.clock, every=0.05)):
+        first = switch.halt("paper", "one")
+        second = switch.halt("paper", "two")
+    assert (first.proven, second.proven) == (True, True)
+    assert "two" in second.reason
+
+
+def test_an_owner_that_does_not_answer_may_have_orders_open(elsewhere: World) -> None:
+    (name,) = place(elsewhere, "95")
+    told = switch.halt("paper", "now", patience=0.2)
+    assert not told.proven
+    assert name in next(iter(told.open))
+    assert "in use by process" in told.unproven
+    assert "has not answered within 0.2 s" in told.unproven
+    with pytest.raises(Halted):
+        place(elsewhere, "94")
+
+
+def test_a_paper_account_that_nobody_runs_is_cancelled_in_its_journal(elsewhere: World) -> None:
+    (name,) = place(elsewhere, "95")
+    elsewhere.desk.journal.close()
+    told = switch.halt("paper", "now")
+    assert told.proven
+    assert name in told.over[0]
+    desk = elsewhere.open()
+    assert desk.records[name].status == "canceled"
+    assert desk.account.free("USDT") == 1000
+    assert desk.journal.halted
+    desk.journal.close()
+    assert "now" in switch.resume("paper")
+    with closing(Journal(elsewhere.path, readonly=True)) as reader:
+        assert not reader.halted
+
+
+def test_an_account_that_is_not_there_is_answered_with_the_nearest(elsewhere: World) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'paper'"):
+        switch.halt("papr", "now")
+    assert switch.accounts() == ["paper"]
+
+
+def test_an_account_that_was_put_aside_is_not_among_them(elsewhere: World) -> None:
+    elsewhere.path.with_name("paper.until-1.sqlite").write_bytes(elsewhere.path.read_bytes())
+    assert switch.accounts() == ["paper"]
