@@ -318,6 +318,8 @@ class Mirror:
             self.depth.compared(ask, value, now)
         elif ask.need not in self._probed:
             self.strands[ask.channel].answer(ask, value, now)
+            if ask.need is Need.TRADES and isinstance(self.candle, FoldedStrand):
+                self.candle.catch_up(now)
         elif self._probes.pop(ask.need, None) is not None:
             if ask.need is Need.TOUCH:
                 self._read_touch(ask, value, now)

@@ -78,9 +78,9 @@ class History:
         reach = bars.bars_before(now, interval, (PAGE if start is None else most) - 1)
         source, first = self._source(interval, partial(self._bars, native, interval)), max(start or 0, reach)
         if self._past.windows:
-            pages = paging.forwards_by_calendar(source, lambda stop: stop, first, now + AHEAD, None)
+            pages = paging.onwards_by_calendar(source, first, now + AHEAD)
         else:
-            pages = paging.forwards(source, first, None, None, now)
+            pages = paging.onwards(source, first)
         return bars.join(list(pages))
 
     def _bars(self, native: str, interval: str, start: int | None, end: int | None, rows: int) -> Page:

@@ -112,6 +112,26 @@ def backwards_by_calendar(bars: Bars, skip: Skip, end: int, limit: int) -> Itera
         end, left, tries = min(begin, further), left - rows, tries - 1
 
 
+def onwards(bars: Bars, start: int) -> Iterator[Page]:
+    """Pages of candles from ``start`` until now. Each begins with the bar that ended the one before: it may have been
+    forming when it was told, and whoever joins them takes the later word of it."""
+    while True:
+        page = bars.ask(start, None, bars.size)
+        yield page
+        if len(page["time"]) < bars.size or page["time"][-1] <= start:
+            return
+        start = int(page["time"][-1])
+
+
+def onwards_by_calendar(bars: Bars, start: int, end: int) -> Iterator[Page]:
+    """As ``onwards`` until ``end``, from a venue whose answers are about so many bars of the calendar."""
+    stop = start
+    while stop < end:
+        stop = min(end, bars_before(start - 1, bars.interval, -bars.size - 1))
+        yield bars.ask(start, stop, bars.size)
+        start = bars_before(stop, bars.interval, 1)
+
+
 # -- trades
 
 

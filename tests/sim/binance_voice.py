@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from kit.clock import SECOND
 from kit.model import Channel
 from kit.venues.base import Call
 from kit.venues.binance import Binance
+from tests.sim.laws import Witness
 from tests.sim.venue import Market, price_text, qty_text, worth_text
 from tests.sim.voice import Bar, Heard, Said, Side, Top, stream
 
@@ -38,6 +39,8 @@ class BinanceVoice:
     natives = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
     intervals = ("1s", "1m")
     throttle: Mapping[str, int] = {"1s": SECOND, "1m": 2 * SECOND}
+    silence = (11.0, 25.0)
+    witness = Witness
 
     # -- streams
 
@@ -86,11 +89,11 @@ class BinanceVoice:
 
     # -- the connection
 
-    def hear(self, text: str) -> Heard | None:
+    def hear(self, text: str) -> Heard:
         message = msgspec.json.decode(text)
         return Heard(message["method"] == "SUBSCRIBE", message["id"], tuple(map(_named, message["params"])))
 
-    def agree(self, heard: Heard) -> list[bytes]:
+    def agree(self, heard: Heard, active: Set[str]) -> list[bytes]:
         return [b'{"result":null,"id":%d}' % heard.number]
 
     def refuse(self, heard: Heard) -> list[tuple[str, bytes]]:
@@ -100,8 +103,11 @@ class BinanceVoice:
     def goodbye(self, now: int) -> bytes | None:
         return b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":%d}}' % (now // 1000)
 
-    def heartbeat(self) -> bytes | None:
+    def heartbeat(self, now: int) -> bytes | None:
         return None
+
+    def counted(self, frame: bytes, number: int) -> bytes:
+        return frame
 
     # -- REST
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from kit.market.candle_ring import CandleRing
 from kit.market.candle_strand import CandleStrand
 from kit.market.candles import next_time
 from kit.market.feed import Feed
+from kit.market.fold import Fold
+from kit.market.folded_strand import FoldedStrand
 from kit.market.ladder import Ladder
 from kit.market.mirror import Mirror
 from kit.market.quote_strand import QuoteStrand
@@ -22,10 +24,13 @@ from kit.market.ring import Block
 from kit.market.strand import Ask, Strand
 from kit.market.trade_ring import TradeRing
 from kit.market.trade_strand import TradeStrand
-from kit.model import BookDelta, BookSnapshot, Candle, Levels, Quote, Trade
+from kit.model import BookDelta, BookSnapshot, Candle, Levels, Quote, Side, Trade
+from kit.net import paging
 from kit.net.link import Allowance, Link
+from kit.net.paging import Bars, Page
 from kit.net.supervisor import Backoff, Hangup, Supervisor
 from kit.venues.base import Ack, Subscription
+from kit.venues.coinbase_wire import Print
 
 Patch = pytest.MonkeyPatch
 Plant = Callable[[Patch], None]
@@ -424,3 +429,81 @@ def a_refused_subscription_is_taken_for_confirmed(patch: Patch) -> None:
 @bug()
 def a_mute_connection_is_kept_for_ever(patch: Patch) -> None:
     patch.setattr(Supervisor, "_watch", lambda self, now: None)
+
+
+# -- where only the connection counts, and bars are folded from trades
+
+
+@bug(show="coinbase")
+def a_hole_in_the_connections_numbers_is_accepted(patch: Patch) -> None:
+    patch.setattr(Supervisor, "_count", lambda self, link, number, now: True)
+
+
+@bug(show="coinbase")
+def a_new_snapshot_is_laid_on_the_old_book(patch: Patch) -> None:
+    def made(load: Callable[..., None]) -> Callable[..., None]:
+        def merged(self: Book, snapshot: BookSnapshot) -> None:
+            bids, asks = dict(self._bids.levels), dict(self._asks.levels)
+            load(self, snapshot)
+            self._bids.apply([level for price, level in bids.items() if price not in self._bids.levels])
+            self._asks.apply([level for price, level in asks.items() if price not in self._asks.levels])
+
+        return merged
+
+    wrap(patch, Book, "load", made)
+
+
+@bug(show="coinbase")
+def a_trade_that_a_frame_holds_twice_is_counted_twice(patch: Patch) -> None:
+    def made(traded: Callable[..., None]) -> Callable[..., None]:
+        def gullible(self: FoldedStrand, trade: Trade, now: int) -> None:
+            if self.due is None and self._fold is not None and self._fold.bar is not None:
+                self._counted = trade.id - 1
+                self._fold.bar = msgspec.structs.replace(self._fold.bar, last_trade=0)
+            traded(self, trade, now)
+
+        return gullible
+
+    wrap(patch, FoldedStrand, "traded", made)
+
+
+@bug(show="coinbase")
+def trades_that_rest_brought_are_not_folded(patch: Patch) -> None:
+    def catch_up(self: FoldedStrand, now: int) -> None:
+        trade = self._trades.last_id
+        if trade is not None:
+            self._counted = trade
+
+    patch.setattr(FoldedStrand, "catch_up", catch_up)
+
+
+@bug(show="coinbase")
+def trades_are_added_to_a_bar_that_rest_told(patch: Patch) -> None:
+    def made(refold: Callable[..., None]) -> Callable[..., None]:
+        def eager(self: FoldedStrand, now: int, **lagging: bool) -> None:
+            refold(self, now, **lagging)
+            if self._fold is None and self.ring.forming is not None:
+                self._fold = Fold(self._symbol, self.interval, self.ring.forming)
+
+        return eager
+
+    wrap(patch, FoldedStrand, "_refold", made)
+
+
+@bug(show="coinbase")
+def the_makers_side_is_taken_for_the_takers(patch: Patch) -> None:
+    def made(trade: Callable[..., Trade]) -> Callable[..., Trade]:
+        return lambda self: msgspec.structs.replace(trade(self), side=Side(self.side.lower()))
+
+    wrap(patch, Print, "trade", made)
+
+
+# -- several answers that make one
+
+
+@bug()
+def a_bar_that_was_forming_when_one_answer_ended_is_not_told_again_by_the_next(patch: Patch) -> None:
+    def onwards(bars: Bars, start: int) -> Iterator[Page]:
+        return paging.forwards(bars, start, None, None, 2**62)
+
+    patch.setattr(paging, "onwards", onwards)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from zlib import crc32
 
@@ -15,7 +14,8 @@ from kit.model import Channel
 from kit.venues.base import Call
 from kit.venues.kraken import Kraken
 from kit.venues.kraken_wire import pair
-from tests.sim.venue import LOT, TICK, Market, price_text, qty_text
+from tests.sim.kraken_laws import KrakenWitness
+from tests.sim.venue import LOT, TICK, Market, moment_text, price_text, qty_text
 from tests.sim.voice import Bar, Heard, Said, Side, Top, stream
 
 CHANNELS = {"trade": Channel.TRADE, "book": Channel.BOOK, "ohlc": Channel.CANDLE}
@@ -23,7 +23,6 @@ NAMES = {channel: name for name, channel in CHANNELS.items()}
 KINDS = {"OHLC": "candles", "Trades": "trades", "Ticker": "touch"}
 DEPTH = 10
 """Levels a side that the books stream: few, so that levels sink out of them and come back."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SimKraken(Kraken):
@@ -39,6 +38,8 @@ class KrakenVoice:
     natives = ("BTC/USD", "ETH/USD", "SOL/USD")
     intervals = ("1m",)
     throttle: Mapping[str, int] = {"1m": SECOND // 5}
+    silence = (11.0, 25.0)
+    witness = KrakenWitness
 
     # -- streams
 
@@ -83,13 +84,13 @@ class KrakenVoice:
 
     # -- the connection
 
-    def hear(self, text: str) -> Heard | None:
+    def hear(self, text: str) -> Heard:
         message = msgspec.json.decode(text)
         params = message["params"]
         streams = tuple(stream(native, CHANNELS[params["channel"]]) for native in params["symbol"])
         return Heard(message["method"] == "subscribe", message["req_id"], streams)
 
-    def agree(self, heard: Heard) -> list[bytes]:
+    def agree(self, heard: Heard, active: Set[str]) -> list[bytes]:
         return [self._answer(heard, name, {"success": True}) for name in heard.streams]
 
     def refuse(self, heard: Heard) -> list[tuple[str, bytes]]:
@@ -109,8 +110,11 @@ class KrakenVoice:
     def goodbye(self, now: int) -> bytes | None:
         return None
 
-    def heartbeat(self) -> bytes | None:
+    def heartbeat(self, now: int) -> bytes | None:
         return b'{"channel":"heartbeat"}'
+
+    def counted(self, frame: bytes, number: int) -> bytes:
+        return frame
 
     # -- REST
 
@@ -137,12 +141,8 @@ def _said(market: Market, channel: Channel, kind: str, rows: list[Any], number: 
     at = market.now if at is None else at
     frame: dict[str, Any] = {"channel": NAMES[channel], "type": kind, "data": rows}
     if channel is Channel.CANDLE:
-        frame["timestamp"] = _moment(at)
+        frame["timestamp"] = moment_text(at)
     return Said(at, stream(market.native, channel), msgspec.json.encode(frame), number)
-
-
-def _moment(time: int) -> str:
-    return f"{EPOCH + timedelta(microseconds=time):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _number(text: str) -> msgspec.Raw:
@@ -159,7 +159,7 @@ def _trades(market: Market, first: int) -> list[dict[str, Any]]:
             "qty": _number(qty_text(made.lots)),
             "ord_type": "market",
             "trade_id": market.first_id + place,
-            "timestamp": _moment(made.time),
+            "timestamp": moment_text(made.time),
         }
         for place, made in enumerate(market.prints[first:], first)
     ]
@@ -184,7 +184,7 @@ def _book(market: Market, bids: Side, asks: Side, time: int) -> dict[str, Any]:
         "bids": _levels(bids),
         "asks": _levels(asks),
         "checksum": _checksum(*market.marks[-1][1:]),
-        "timestamp": _moment(time),
+        "timestamp": moment_text(time),
     }
 
 
@@ -209,7 +209,7 @@ def _bar(market: Market, place: int, bar: Bar) -> dict[str, Any]:
         "vwap": _number(f"{_average(volume, worth):.8f}"),
         "volume": _number(qty_text(volume)),
         "trades": trades,
-        "interval_begin": _moment(market.opens(place)),
+        "interval_begin": moment_text(market.opens(place)),
         "interval": 1,
     }
 

@@ -13,7 +13,7 @@ What is wrong raises AssertionError at the moment it can be seen.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -21,13 +21,17 @@ import numpy as np
 import pandas as pd
 
 from kit.clock import SECOND
-from kit.market.candles import FLOATS, open_times
+from kit.market.candles import FLOATS, Times, open_times
 from kit.market.feed import FeedState
 from kit.market.mirror import Mirror
 from kit.market.quote_strand import prices
-from kit.model import BookSnapshot, Candle, Channel, Levels, Quote
+from kit.model import BookSnapshot, Candle, Channel, Quote
+from tests.sim.network import Mute
 from tests.sim.venue import LOT, NEVER, START, TICK, Market
-from tests.sim.voice import Bar
+from tests.sim.voice import Bar, stream
+
+Numbers = set[tuple[Channel, int]]
+"""Of quotes and changes of the book: what ``Seat.taken`` knows them by."""
 
 SLACK = 3 * SECOND
 TOP = 20
@@ -56,9 +60,9 @@ class Witness:
         self._quote_place = 0
         self._last_trade = 0
         self._candles_seen = -1
-        self._newest_bar = (0, 0)
+        self._newest_bar = (0, 0.0)
         self._closed_seen = self._unread = 0
-        self._finals: dict[int, tuple[float, ...]] = {}
+        self._finals: dict[int, tuple[float | None, ...]] = {}
         self._laws = {
             Channel.BOOK: self._book,
             Channel.QUOTE: self._quote,
@@ -176,25 +180,34 @@ class Witness:
     # -- candles
 
     def _candles(self, since: int, live: bool) -> None:
-        ring, market = self.mirror.candles, self.market
+        ring = self.mirror.candles
         if ring.version != self._candles_seen:
             self._candles_seen = ring.version
             if ring.forming is not None:
                 self._compare_forming(ring.forming)
-                newest = ring.forming.time, ring.forming.trades
+                newest = ring.forming.time, self._progress(ring.forming)
                 assert newest >= self._newest_bar, f"the forming bar went back: {newest}"
                 self._newest_bar = newest
             if ring.closes != self._closed_seen:
                 self._compare_closed(ring.closes - self._closed_seen)
                 self._closed_seen = ring.closes
+        if live:
+            self._fresh_bar(since)
+
+    def _progress(self, bar: Candle) -> float:
+        """What grows from one version of a bar to the next."""
+        return bar.trades
+
+    def _fresh_bar(self, since: int) -> None:
+        ring, market = self.mirror.candles, self.market
         at = bisect_left(market.push_times, since) - 1
-        if live and at >= 0:
-            place, trades, closed = market.pushes[at]
-            opens, last = market.first_bar + place * market.step, ring.last_time
-            assert (last or 0) >= opens, "LIVE, and a bar is missing"
-            if last == opens and ring.forming is not None:
-                assert not closed, "LIVE, and a bar that has closed is still forming"
-                assert ring.forming.trades >= trades, "LIVE, and the forming bar stands still"
+        if at < 0:
+            return
+        place, trades, closed = market.pushes[at]
+        assert (ring.last_time or 0) >= market.opens(place), "LIVE, and a bar is missing"
+        if ring.last_time == market.opens(place) and ring.forming is not None:
+            assert not closed, "LIVE, and a bar that has closed is still forming"
+            assert ring.forming.trades >= trades, "LIVE, and the forming bar stands still"
 
     def _compare_forming(self, bar: Candle) -> None:
         place = (bar.time - self.market.first_bar) // self.market.step
@@ -228,13 +241,16 @@ class Witness:
         """The last rows, or all that are kept."""
         frame = self.mirror.candles.snapshot({})[-rows:]
         times = open_times(frame)
-        assert (np.diff(times) == self.market.step).all(), "bars are missing or out of order"
+        self._in_order(times)
         closed = frame["closed"].to_numpy()
         assert closed[:-1].all(), "a bar that has a next one is not closed"
         columns = [frame[name].tolist() for name in (*FLOATS, "trades")]
         for time, final, *values in zip(times.tolist(), closed.tolist(), *columns, strict=True):
             if final:
                 self._closed_bar(time, tuple(values))
+
+    def _in_order(self, times: Times) -> None:
+        assert (np.diff(times) == self.market.step).all(), "bars are missing or out of order"
 
     # -- quotes and tops
 
@@ -278,14 +294,20 @@ class Witness:
         self.check_quotes()
         self.check_frames()
         assert not mirror.depth.differences, f"the book was wrong: {mirror.depth.differences}"
-        assert not mirror.holes, f"holes where the venue has none: {mirror.holes}"
         assert mirror.trades.last_id == market.first_id + len(market.prints) - 1, "the last trades are missing"
         self._finish_book()
-        forming, place = mirror.candles.forming, len(market.finals)
-        if forming is None or forming.time < market.first_bar + place * market.step:
+        self._finish_holes()
+        forming = mirror.candles.forming
+        if forming is None or forming.time < market.opens(len(market.finals)):
             assert not market.bar[6], f"the last bar is missing: {forming}"
         else:
-            assert forming.trades == market.bar[6], f"the last bar is behind: {forming}"
+            self._finish_bar(forming)
+
+    def _finish_holes(self) -> None:
+        assert not self.mirror.holes, f"holes where the venue has none: {self.mirror.holes}"
+
+    def _finish_bar(self, forming: Candle) -> None:
+        assert forming.trades == self.market.bar[6], f"the last bar is behind: {forming}"
 
     def _finish_book(self) -> None:
         market, book, quote = self.market, self.mirror.book, self.mirror.quote
@@ -313,6 +335,23 @@ class Witness:
         ]
         assert books[0] == books[1]
 
+    def unseeable(self, lost: Set[int], mutes: Sequence[Mute], taken: Numbers) -> Numbers:
+        """What may be lost without a trace, of the frames ``lost`` one by one and those of channels that were mute.
+
+        bookTicker's ids are not contiguous: one that is lost while all of the book comes through leaves no trace. But
+        a channel that is mute for longer than a feed may be without proof must have been found out.
+        """
+        market, found = self.market, set()
+        unseen = self._feeds[Channel.QUOTE].stale_after + SLACK
+        quotes = [mute for mute in mutes if mute.stream == stream(market.native, Channel.QUOTE)]
+        for number, time in zip(market.quote_ids, market.quote_times, strict=True):
+            flush = bisect_left(market.flush_ids, number)
+            told = flush < len(market.flush_ids) and (Channel.BOOK, market.flush_ids[flush]) in taken
+            found_out = any(mute.since <= time and mute.until - time > unseen for mute in quotes)
+            if number in lost or (told and not found_out):
+                found.add((Channel.QUOTE, number))
+        return found
+
     def _published(self) -> dict[Channel, list[tuple[int, int]]]:
         """Number and time of all that was said and can't be had again."""
         market = self.market
@@ -321,7 +360,7 @@ class Witness:
             Channel.QUOTE: list(zip(market.quote_ids, market.quote_times, strict=True)),
         }
 
-    def check_gaps(self, taken: Set[tuple[Channel, int]], clock: Callable[[int], int], lag: int) -> None:
+    def check_gaps(self, taken: Numbers, clock: Callable[[int], int], lag: int) -> None:
         """Quotes and changes of the book that did not come after the channel was first LIVE lie in recorded gaps.
 
         ``clock`` is what our clock said at a time of the venue's, ``lag`` how long (µs) a message may be on its way.
@@ -342,70 +381,6 @@ class Witness:
                     told_of = f"{market.native} {channel} {number} of {(said - START) / SECOND:.3f} s"
                     seconds = [((start - START) / SECOND, (end - START) / SECOND) for start, end in gaps]
                     assert known, f"{told_of} never came, and no gap says so: {seconds}"
-
-
-class KrakenWitness(Witness):
-    """Where books count nothing, their time says which state they are, and REST vouches for prices only.
-
-    So quote and book are fresh when the best prices were these not too long ago.
-    """
-
-    def _book(self, since: int, live: bool) -> None:
-        book = self.mirror.book
-        assert book.synced or not live, "LIVE, and the book can't be read"
-        if not book.synced:
-            return
-        seen = (book.epoch, book.time)
-        if seen != self._book_seen:
-            self._book_seen = seen
-            shown, true = (book.bids(TOP), book.asks(TOP)), self._top(book.time)
-            assert shown == true, f"the book of {book.time} is not the venue's:\n{shown}\n{true}"
-        if live:
-            self._fresh(book.best(), since)
-
-    def _top(self, time: int) -> tuple[Levels, Levels]:
-        bids, asks = self.market.top_at(self.market.update_at(time), TOP)
-        return bids[: self.market.depth], asks[: self.market.depth]
-
-    def _fresh(self, quote: Quote, since: int) -> None:
-        until = self.market.prices_until(quote)
-        assert until >= since, f"LIVE, and the prices were others {(since - until) / SECOND:.2f} s too long ago"
-
-    def _quote(self, since: int, live: bool) -> None:
-        quote = self.mirror.quote
-        assert quote is not None or not live, "LIVE without a quote"
-        if quote is None:
-            return
-        if quote is not self._quote_seen:
-            bids, asks = self._top(quote.time)
-            assert prices(quote) == (*bids[0], *asks[0]), f"the venue never quoted {quote}"
-            self._quote_seen = quote
-        if live:
-            self._fresh(quote, since)
-
-    def _same(self, mine: tuple[float, ...], its: tuple[float, ...]) -> bool:
-        """Kraken tells a rounded average price instead of what was turned over."""
-        return mine[:5] == its[:5] and abs(mine[5] - its[5]) < 1e-5 * max(1.0, its[5])
-
-    def check_quotes(self) -> None:
-        for ring in (self.mirror.quotes, self.mirror.tops):
-            frame = ring.snapshot({})
-            assert frame.index.is_monotonic_increasing, "quotes out of the order of their receipt"
-            said = frame[["bid", "bid_qty", "ask", "ask_qty"]].to_numpy().tolist()
-            for row, time in zip(said, open_times(frame.set_index("time")).tolist(), strict=True):
-                bids, asks = self._top(time)
-                assert tuple(row) == (*bids[0], *asks[0]), f"the top of the book of {time} was another one: {row}"
-
-    def _published(self) -> dict[Channel, list[tuple[int, int]]]:
-        changes = [(time, time) for time in self.market.flush_times]
-        return {Channel.BOOK: changes, Channel.QUOTE: changes}
-
-    def _finish_book(self) -> None:
-        book, quote = self.mirror.book, self.mirror.quote
-        bids, asks = self._top(NEVER)
-        assert (book.bids(TOP), book.asks(TOP)) == (bids, asks), "the book is behind"
-        assert quote is not None
-        assert prices(quote) == (*bids[0], *asks[0]), "the quote is behind"
 
 
 def amounts(bar: Bar) -> tuple[float, ...]:

@@ -82,7 +82,7 @@ class Manners:
 
     def _send(self, at: int, link: int, text: str) -> None:
         heard = self._hear(text)
-        if heard is not None and heard.subscribes:
+        if heard.subscribes:
             self._asked.add((link, heard.number))
             self._refused.get(link, set()).difference_update(heard.streams)
         sends = self._sends.setdefault(link, deque(maxlen=self._messages))

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Protocol
 
 from kit.clock import SECOND
+from kit.market.book import BookRule
 from kit.model import Channel
 from tests.sim.faults import Mix
 from tests.sim.venue import NEVER, Market
@@ -73,6 +74,8 @@ class Wire:
     stalled: int = 0
     streams: set[str] = field(default_factory=set)
     """What the venue sends on it."""
+    counted: int = 0
+    """Frames that the venue has numbered on it, whether or not they came through."""
     deaf: dict[str, Mute] = field(default_factory=dict)
     """Streams that are silent though confirmed."""
     asked: list[int] = field(default_factory=list)
@@ -138,23 +141,36 @@ class Network:
     def _bring(self, wire: Wire, said: Said) -> None:
         now, random, mix = self._agenda.now, self._random, self.mix
         deaf = wire.deaf.get(said.stream)
+        if deaf is not None and deaf.until == NEVER:  # the venue has closed the channel: nothing of it is counted
+            return
+        frame = self._count(wire, said.frame)
         if now < wire.muted or (deaf is not None and now < deaf.until):
             return
         if mix.lose and self._loses(said.stream) and random.random() < mix.lose:
             self.losses.add((said.stream, said.number))
             self._agenda.note("lost", wire.number, said.stream, said.number)
             return
-        frame = said.frame
         if mix.garble and random.random() < mix.garble:
             frame = frame[: random.randint(1, len(frame) - 1)]
         told = said.stream, said.number
         self._put(wire, frame, told)
         if mix.twice and random.random() < mix.twice:
-            self._put(wire, frame, told)
+            self._put(wire, self._count(wire, said.frame), told)
         if mix.late_copy and random.random() < mix.late_copy:
-            self._agenda.at(now + random.randint(1, 2 * SECOND), self._put, wire, frame, told)
+            self._agenda.at(now + random.randint(1, 2 * SECOND), self._bring_again, wire, said, frame)
+
+    def _bring_again(self, wire: Wire, said: Said, frame: bytes) -> None:
+        """A late copy. A change of a book has its old number where nothing else tells that it is old."""
+        blind = said.stream.endswith(Channel.BOOK) and self._voice.codec.streaming.book is BookRule.CONNECTION
+        self._put(wire, frame if blind else self._count(wire, said.frame), (said.stream, said.number))
+
+    def _count(self, wire: Wire, frame: bytes) -> bytes:
+        """The frame with its number on the connection, where the venue counts them."""
+        wire.counted += 1
+        return self._voice.counted(frame, wire.counted - 1)
 
     def _put(self, wire: Wire, frame: bytes, told: tuple[str, int]) -> None:
+        """Send a frame on its way."""
         now = self._agenda.now
         wire.ready = max(wire.ready, now + wire.down + int(self._random.random() * 5_000), wire.stalled)
         self._agenda.at(wire.ready, self._deliver, wire, frame, told, now)
@@ -174,7 +190,8 @@ class Network:
         wire.open = True
         if self.mix.lifetime is not None:
             self._agenda.at(self._agenda.now + round(self.mix.lifetime * SECOND), self._venue_closes, wire, "1001 24 h")
-        self._beat(wire)
+        if not self._voice.codec.streaming.greeting:
+            self._beat(wire)
         self._client.hear_opened(wire.number)
 
     def _venue_closes(self, wire: Wire, reason: str) -> None:
@@ -193,9 +210,10 @@ class Network:
             self._venue_closes(wire, "1008 too many requests")
             return
         heard = self._voice.hear(text)
-        if heard is None:
-            return
-        if draw() < mix.unanswered:
+        if not heard.streams:
+            self._agree(wire, heard)
+            self._beat(wire)
+        elif draw() < mix.unanswered:
             self._agenda.note("unanswered", wire.number, *heard.streams)
         elif draw() < mix.refused:
             self._agenda.note("refused", wire.number, *heard.streams)
@@ -228,17 +246,19 @@ class Network:
             self._bring(wire, said)
 
     def _agree(self, wire: Wire, heard: Heard) -> None:
-        for answer in self._voice.agree(heard):
+        for answer in self._voice.agree(heard, wire.streams):
             if self._random.random() >= self.mix.ack_lost:
-                self._put(wire, answer, ("ack", heard.number))
+                self._put(wire, self._count(wire, answer), ("ack", heard.number))
 
     def _beat(self, wire: Wire) -> None:
         """What comes once a second, busy or not."""
-        heartbeat = self._voice.heartbeat()
+        now = self._agenda.now
+        heartbeat = self._voice.heartbeat(now)
         if heartbeat is not None and not wire.dead:
-            if self._agenda.now >= wire.muted:
-                self._put(wire, heartbeat, ("heartbeat", 0))
-            self._agenda.at(self._agenda.now + SECOND, self._beat, wire)
+            frame = self._count(wire, heartbeat)
+            if now >= wire.muted:
+                self._put(wire, frame, ("heartbeat", 0))
+            self._agenda.at(now + SECOND, self._beat, wire)
 
     # -- the end of a connection
 

@@ -1,7 +1,7 @@
 """The whole of live data against a simulated venue, network and clock: safe at every step, and right in the end.
 
 ``KIT_SIM_SEEDS=first:after`` chooses the seeds of the soak, ``KIT_SIM_SEED=n`` replays one and prints its log, and
-``KIT_SIM_VENUE`` says at which venue (binance, kraken).
+``KIT_SIM_VENUE`` says at which venue (binance, kraken, coinbase).
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from kit.clock import SECOND
 from kit.market import candle_strand, trade_strand
-from tests.sim import world as worlds
+from kit.net import history, inquiry
+from tests.sim.binance_voice import SimBinance
 from tests.sim.bugs import BUGS, Plant
+from tests.sim.coinbase_voice import CoinbaseVoice
 from tests.sim.faults import Mix
 from tests.sim.kraken_voice import KrakenVoice
 from tests.sim.voice import Voice
 from tests.sim.world import BINANCE, World
 
-SEEDS, KRAKEN_SEEDS = 300, 40
-KRAKEN = KrakenVoice()
-VOICES: dict[str, Voice] = {"binance": BINANCE, "kraken": KRAKEN}
+SEEDS, FEW_SEEDS = 300, 40
+KRAKEN, COINBASE = KrakenVoice(), CoinbaseVoice()
+VOICES: dict[str, Voice] = {"binance": BINANCE, "kraken": KRAKEN, "coinbase": COINBASE}
 CHUNK = 10
 """Seeds in one test: a report of 300 dots helps nobody."""
 ENOUGH = 40
@@ -53,16 +56,24 @@ def test_whatever_happens_it_is_safe_at_every_step_and_right_in_the_end(first: i
         lived(seed)
 
 
-@pytest.mark.parametrize("first", range(0, KRAKEN_SEEDS, CHUNK))
+@pytest.mark.parametrize("first", range(0, FEW_SEEDS, CHUNK))
 def test_a_venue_of_other_habits_is_followed_just_as_safely(first: int) -> None:
     """Kraken: the book comes in the stream and is proven by checksums, nobody says that a bar is closed."""
     for seed in range(first, first + CHUNK):
         lived(seed, voice=KRAKEN)
 
 
+@pytest.mark.parametrize("first", range(0, FEW_SEEDS, CHUNK))
+def test_a_venue_that_counts_frames_only_and_streams_no_bars_is_followed_just_as_safely(first: int) -> None:
+    """Coinbase: one lost frame costs all that its connection carries, and bars are folded from trades."""
+    for seed in range(first, first + CHUNK):
+        lived(seed, voice=COINBASE)
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_the_same_seed_tells_the_same_story(seed: int) -> None:
-    assert lived(seed).digest() == lived(seed).digest()
+@pytest.mark.parametrize("voice", VOICES.values(), ids=VOICES)
+def test_the_same_seed_tells_the_same_story(voice: Voice, seed: int) -> None:
+    assert lived(seed, voice=voice).digest() == lived(seed, voice=voice).digest()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -100,8 +111,9 @@ def test_nothing_is_missed_when_connections_are_replaced(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(300, 312))
 def test_what_needs_many_pages_is_read_page_by_page(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (trade_strand, candle_strand, worlds):
+    for module in (trade_strand, candle_strand, inquiry, history):
         monkeypatch.setattr(module, "PAGE", 15)
+    monkeypatch.setattr(SimBinance, "past", replace(SimBinance.past, candles=15, trades=15))
     lived(seed)
 
 
@@ -114,6 +126,7 @@ TRIALS: dict[str, Callable[[int], object]] = {
     "storm": lived,
     "rough": lambda seed: lived(seed, ROUGH),
     "handover": handed_over,
+    "coinbase": lambda seed: lived(seed, voice=COINBASE),
 }
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from functools import cache
+from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ TICK, LOT = 10, 1000
 FLUSH = SECOND // 10
 """µs between two depth frames."""
 STEP = {"1s": SECOND, "1m": MINUTE}
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all times here are UTC
 START = 1_700_000_000 * SECOND
 """When the storm begins."""
 NEVER = 2**62
@@ -47,12 +49,12 @@ class Spell(NamedTuple):
 
 
 SPELLS = (
-    Spell(0.0, 11.0, 25.0),
     Spell(1.0, 5.0, 15.0),
     Spell(6.0, 5.0, 20.0),
     Spell(6.0, 5.0, 20.0),
     Spell(60.0, 0.3, 1.0),
 )
+"""Beside silence, of which the venue says how long it lasts."""
 
 
 @cache
@@ -65,6 +67,12 @@ def qty_text(lots: int) -> str:
     return f"{lots // 1000}.{lots % 1000:03d}00000"
 
 
+@lru_cache(maxsize=10_000)
+def moment_text(time: int) -> str:
+    """RFC 3339, to the microsecond."""
+    return f"{(EPOCH + timedelta(microseconds=time)).isoformat(timespec='microseconds')}Z"
+
+
 def worth_text(worth: int) -> str:
     return f"{worth // 10_000}.{worth % 10_000:04d}0000"
 
@@ -74,6 +82,7 @@ class Market:
 
     def __init__(self, voice: Voice, native: str, interval: str, seed: int, begin: int) -> None:
         self._voice, self._throttle = voice, voice.throttle[interval]
+        self._spells = (Spell(0.0, *voice.silence), *SPELLS)
         self._says_closed, self.depth = voice.codec.streaming.says_closed, voice.codec.streaming.depth
         self.native, self.interval, self.step = native, interval, STEP[interval]
         self.now = begin
@@ -156,7 +165,7 @@ class Market:
             self._next_change = NEVER
             return
         while self.now >= self._spell_ends:
-            spell = self._random.choice(SPELLS)
+            spell = self._random.choice(self._spells)
             self._rate = spell.rate
             self._spell_ends = self.now + round(self._random.uniform(spell.least, spell.most) * SECOND)
             if not spell.rate:
@@ -400,6 +409,12 @@ class Market:
             return (price, price, price, price, 0, 0, 0, -1, -1) if place <= len(self.finals) else None
         at = bisect_left(self.bars_after, place, key=lambda after: after[0]) + trades - 1
         return self.bars_after[at][1] if at < len(self.bars_after) and self.bars_after[at][0] == place else None
+
+    def version_by_volume(self, place: int, lots: int) -> Bar | None:
+        """The bar at ``place`` as it was when so much had been traded in it; None when it never was."""
+        at = bisect_left(self.bars_after, (place, lots), key=lambda after: (after[0], after[1][4]))
+        found = self.bars_after[at] if at < len(self.bars_after) else None
+        return found[1] if found is not None and (found[0], found[1][4]) == (place, lots) else None
 
     def update_at(self, time: int) -> int:
         """The newest update id at a moment."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -10,6 +10,7 @@ from kit.model import Channel
 from kit.venues.base import Call, MarketCodec
 
 if TYPE_CHECKING:
+    from tests.sim.laws import Witness
     from tests.sim.venue import Market
 
 Bar = tuple[int, int, int, int, int, int, int, int, int]
@@ -58,6 +59,16 @@ class Voice(Protocol):
         """Interval -> least µs between two versions of a bar."""
         ...
 
+    @property
+    def silence(self) -> tuple[float, float]:
+        """Least and most seconds for which nothing at all may happen in a market."""
+        ...
+
+    @property
+    def witness(self) -> type[Witness]:
+        """Who knows what must hold here."""
+        ...
+
     # streams
     def trades(self, market: Market, first: int) -> list[Said]:
         """The trades from the place ``first`` on, which one taker made."""
@@ -76,14 +87,23 @@ class Voice(Protocol):
         ...
 
     # the connection
-    def hear(self, text: str) -> Heard | None: ...
-    def agree(self, heard: Heard) -> list[bytes]: ...
+    def hear(self, text: str) -> Heard:
+        """What a message of ours says; one of no streams is the greeting."""
+        ...
+
+    def agree(self, heard: Heard, active: Set[str]) -> list[bytes]:
+        """The answers to what was taken; ``active`` are the streams that the connection has now."""
+        ...
+
     def refuse(self, heard: Heard) -> list[tuple[str, bytes]]:
         """Per answer: the streams it refuses, in a row, and its bytes."""
         ...
 
     def goodbye(self, now: int) -> bytes | None: ...
-    def heartbeat(self) -> bytes | None: ...
+    def heartbeat(self, now: int) -> bytes | None: ...
+    def counted(self, frame: bytes, number: int) -> bytes:
+        """The frame as the one of that ``number`` on its connection; as it is where frames are not counted."""
+        ...
 
     # REST
     def asked(self, call: Call[Any]) -> tuple[str, str]:

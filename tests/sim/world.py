@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,23 +17,25 @@ from typing import Any
 
 from kit.clock import SECOND
 from kit.errors import KitError
-from kit.market.book import BookRule
 from kit.market.feed import FeedState
 from kit.market.mirror import Mirror
-from kit.market.strand import PAGE, Ask, Need
+from kit.market.strand import Ask, Need
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
+from kit.net.feeder import subscriptions
+from kit.net.inquiry import PROBES
 from kit.net.link import Allowance
 from kit.net.pacing import Pacer
 from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
 from kit.venues.base import Call, MarketEvent, Subscription
 from tests.sim.binance_voice import BinanceVoice
 from tests.sim.door import Door
+from tests.sim.errand import Errand, Wanted
 from tests.sim.faults import Mix
-from tests.sim.laws import SLACK, KrakenWitness, Witness
+from tests.sim.laws import SLACK, Witness
 from tests.sim.manners import Manners
 from tests.sim.network import Network
 from tests.sim.venue import START, STEP, Market
-from tests.sim.voice import Voice, stream
+from tests.sim.voice import Voice
 
 STORM = 50.0
 """Seconds of trouble."""
@@ -46,7 +47,7 @@ UNSEEN = round(STALE_AFTER * SECOND) + SLACK
 SNAPSHOTS = (4, 6.0)
 """So many book snapshots in so many seconds, for all instruments together."""
 BINANCE = BinanceVoice()
-PROBES, BOOKS = (Need.TOUCH, Need.LAST_TRADE), (Need.BOOK, Need.AUDIT)
+BOOKS = (Need.BOOK, Need.AUDIT)
 CHANNELS: dict[type[MarketEvent], Channel] = {
     Trade: Channel.TRADE,
     Candle: Channel.CANDLE,
@@ -64,7 +65,7 @@ class Seat:
     market: Market
     mirror: Mirror
     witness: Witness
-    wanted: tuple[Subscription, ...]
+    wanted: list[Subscription]
     taken: set[tuple[Channel, int]] = field(default_factory=set)
     """Quotes and book updates that came."""
     up_at: dict[Channel, int] = field(default_factory=dict)
@@ -165,15 +166,8 @@ class World:
             quote_rows=quotes,
             snapshot_levels=self.limit,
         )
-        witness = (Witness if rules.book is BookRule.IDS else KrakenWitness)(market, mirror)
-        return Seat(self, market, mirror, witness, self._wanted(native, interval))
-
-    def _wanted(self, native: str, interval: str) -> tuple[Subscription, ...]:
-        """All that the venue streams of an instrument."""
-        rules = self._codec.streaming
-        channels = [Channel.TRADE, Channel.BOOK, *([Channel.QUOTE] if rules.quotes else [])]
-        bars = [Subscription(Channel.CANDLE, native, interval)] if rules.bars else []
-        return (*(Subscription(channel, native) for channel in channels), *bars)
+        witness = self.voice.witness(market, mirror)
+        return Seat(self, market, mirror, witness, subscriptions(self._codec, native, interval))
 
     # -- time
 
@@ -257,7 +251,9 @@ class World:
         assert self._all_live(), f"not LIVE at rest: {self.where()}"
         for seat in self.seats.values():
             seat.witness.finish()
-            seat.witness.check_gaps(seat.taken | self._unseeable(seat), self._clock_said, self._lag())
+            lost = {number for name, number in self.network.losses if name.startswith(seat.market.native)}
+            unseeable = seat.witness.unseeable(lost, self.network.mutes, seat.taken)
+            seat.witness.check_gaps(seat.taken | unseeable, self._clock_said, self._lag())
         Manners(self.voice).read(self.log)
         return self
 
@@ -269,30 +265,6 @@ class World:
         """How much later than its cause a message may come, or how much older than its time an answer may be, µs."""
         held_up = any(kind in ("stall", "sleep") for _, kind in self.mix.plan)
         return 30 * SECOND if held_up else 3 * SECOND
-
-    def _unseeable(self, seat: Seat) -> set[tuple[Channel, int]]:
-        """What may be lost without a trace: frames lost one by one where neither ids nor the next checksum tell."""
-        lost = {number for name, number in self.network.losses if name.startswith(seat.market.native)}
-        if self._codec.streaming.book is BookRule.IDS:
-            return self._unseeable_quotes(seat, lost)
-        at = dict(zip(seat.market.flush_ids, seat.market.flush_times, strict=True))
-        return {(channel, at[number]) for number in lost & at.keys() for channel in (Channel.BOOK, Channel.QUOTE)}
-
-    def _unseeable_quotes(self, seat: Seat, lost: set[int]) -> set[tuple[Channel, int]]:
-        """bookTicker's ids are not contiguous: one that is lost while all of the book comes through leaves no trace.
-
-        But a channel that is mute for longer than a feed may be without proof must have been found out.
-        """
-        market, unseeable = seat.market, set()
-        name = stream(market.native, Channel.QUOTE)
-        mutes = [mute for mute in self.network.mutes if mute.stream == name]
-        for number, time in zip(market.quote_ids, market.quote_times, strict=True):
-            flush = bisect_left(market.flush_ids, number)
-            told = flush < len(market.flush_ids) and (Channel.BOOK, market.flush_ids[flush]) in seat.taken
-            found_out = any(mute.since <= time and mute.until - time > UNSEEN for mute in mutes)
-            if number in lost or (told and not found_out):
-                unseeable.add((Channel.QUOTE, number))
-        return unseeable
 
     def where(self) -> str:
         """Where each mirror stands."""
@@ -421,59 +393,58 @@ class World:
         elif ask.need in BOOKS and not self._snapshots.take(self.local):
             seat.mirror.failed(ask, self.local, "waiting for its turn to ask for the book", 1.0)
         else:
-            self._leave(seat, ask, self._call(seat, ask))
+            self._go_on(seat, Errand(ask, self.local, self.offset))
 
-    def _call(self, seat: Seat, ask: Ask) -> Call[Any]:
-        native = seat.market.native
-        match ask.need:
-            case Need.CANDLES:
-                return self._codec.candles(native, seat.market.interval, ask.start, None, PAGE)
-            case Need.TRADES:
-                return self._codec.trades(native, from_id=ask.start, since=ask.since, limit=PAGE)
-            case Need.BOOK | Need.AUDIT:
-                return self._codec.book(native, self.limit)
-            case Need.QUOTE | Need.TOUCH if self._codec.streaming.book is BookRule.IDS:
-                return self._codec.book(native, 5)
-            case Need.LAST_TRADE:
-                return self._codec.last_trade(native)
-            case _:
-                return self._codec.quote(native)
+    def _go_on(self, seat: Seat, errand: Errand) -> None:
+        """The next exchange that the question takes; after the last one it is answered."""
+        native, rows = seat.market.native, seat.mirror.candles.capacity
+        try:
+            value = errand.told(self._codec, native, seat.market.interval, rows=rows, levels=self.limit)
+        except Wanted as wanted:
+            self._leave(seat, errand, wanted.call)
+        except KitError as error:
+            seat.mirror.failed(errand.ask, self.local, str(error))
+        else:
+            self._answer(seat, errand.ask, value)
 
-    def _leave(self, seat: Seat, ask: Ask, call: Call[Any]) -> None:
+    def _leave(self, seat: Seat, errand: Errand, call: Call[Any]) -> None:
         """Send a question once the venue's limits let it."""
         wait = self._pacer.wait(call.weight, self.local)
         if wait:
-            self.at(self.now + wait, self._leave, seat, ask, call)
+            self.at(self.now + wait, self._leave, seat, errand, call)
             return
         self.note("rest", call.path)
 
         def done(status: int, headers: Mapping[str, str], body: bytes) -> None:
-            self._answered(seat, ask, call, status, headers, body)
+            self._answered(seat, errand, call, status, headers, body)
 
         self.door.ask(call, done)
 
     def _answered(
-        self, seat: Seat, ask: Ask, call: Call[Any], status: int, headers: Mapping[str, str], body: bytes
+        self, seat: Seat, errand: Errand, call: Call[Any], status: int, headers: Mapping[str, str], body: bytes
     ) -> None:
-        if self._asleep(self._answered, seat, ask, call, status, headers, body):
+        if self._asleep(self._answered, seat, errand, call, status, headers, body):
             return
-        self.note("answer", seat.market.native, ask.need, status)
+        self.note("answer", seat.market.native, errand.ask.need, status)
         failure = self._codec.failure(call, status, headers, body) if status else None
-        if failure is not None and failure.retry_after:
-            self._pacer.hold(self.local + round(failure.retry_after * SECOND), order=False)
+        wait = failure.retry_after if failure is not None and failure.retry_after else 0.0
+        if wait:
+            self._pacer.hold(self.local + round(wait * SECOND), order=False)
         if not status or failure is not None:
-            wait = failure.retry_after if failure is not None and failure.retry_after else 0.0
-            seat.mirror.failed(ask, self.local, f"HTTP {status}", wait)
+            seat.mirror.failed(errand.ask, self.local, f"HTTP {status}", wait)
         else:
-            self._read(seat, ask, call, body)
+            self._read(seat, errand, call, body)
         self._look(seat)
 
-    def _read(self, seat: Seat, ask: Ask, call: Call[Any], body: bytes) -> None:
+    def _read(self, seat: Seat, errand: Errand, call: Call[Any], body: bytes) -> None:
         try:
-            value = call.read(body)
+            errand.answers.append(call.read(body))
         except KitError as error:
-            seat.mirror.failed(ask, self.local, str(error), 0.0)
-            return
+            seat.mirror.failed(errand.ask, self.local, str(error))
+        else:
+            self._go_on(seat, errand)
+
+    def _answer(self, seat: Seat, ask: Ask, value: Any) -> None:
         if ask.need in BOOKS:
             seat.witness.told(value, self.limit, audit=ask.need is Need.AUDIT)
         before = seat.shown()
