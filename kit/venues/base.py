@@ -29,6 +29,7 @@ from kit.model import (
     Instrument,
     OrderRequest,
     OrderState,
+    OrderStatus,
     Quote,
     Report,
     Trade,
@@ -152,13 +153,15 @@ class Ack:
     """The venue's answer to a subscribe or unsubscribe; ``error`` is empty when it was taken.
 
     It speaks of what the message ``id`` asked for; of that only of ``native`` where it names one. A venue that answers
-    with the list of all that is subscribed (Coinbase) gives that list in ``active`` instead.
+    with the list of all that is subscribed (Coinbase) gives that list in ``active`` instead. ``skewed``: it refused our
+    timestamp, so the same may be asked once more when its clock has been measured.
     """
 
     id: int | str | None
     error: str = ""
     native: str = ""
     active: frozenset[tuple[Channel, str]] | None = None
+    skewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,7 +276,19 @@ class Transfer:
     time: int
 
 
-UserEvent = Report | Holdings | Transfer | Ack | Goodbye
+@dataclass(frozen=True)
+class Standing:
+    """Where an order stands after what was just told of it; ``filled`` is the sum of all its fills.
+
+    Whoever has heard of less has missed a fill.
+    """
+
+    client_id: str
+    status: OrderStatus
+    filled: Decimal
+
+
+UserEvent = Report | Standing | Holdings | Transfer | Ack | Goodbye
 """What a frame of an account's own stream decodes to. Reports are lossless: each one matters."""
 
 

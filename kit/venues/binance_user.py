@@ -6,20 +6,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import msgspec
 
 from kit.model import Balance, Fill, Report, ReportKind, Side
-from kit.venues.base import Ack, Goodbye, Holdings, Key, Transfer, UserEvent
-from kit.venues.binance_orders import ending, reason
+from kit.venues.base import Ack, Goodbye, Holdings, Key, Standing, Transfer, UserEvent
+from kit.venues.binance_orders import ending, reason, status
 from kit.venues.binance_signing import sign_sorted
 from kit.venues.binance_wire import Stamp
 from kit.venues.wire import MALFORMED, bad_answer, decoder, excerpt, money
 
 Symbols = Mapping[str, str]
 NO_SYMBOLS: Symbols = MappingProxyType({})
+INVALID_TIMESTAMP = -1021
+"""Our timestamp is outside the window (errors.md)."""
 
 _KINDS = {
     "NEW": ReportKind.ACCEPTED,
@@ -42,6 +44,7 @@ class _Execution(msgspec.Struct):
     status: str = msgspec.field(name="X")
     order_id: int = msgspec.field(name="i")
     time: Stamp = msgspec.field(name="T")
+    filled: str = msgspec.field(name="z")
     original_id: str = msgspec.field(name="C", default="")
     rejection: str = msgspec.field(name="r", default="NONE")
     expiry: str | None = msgspec.field(name="eR", default=None)
@@ -128,7 +131,8 @@ def _decode(text: str | bytes, symbols: Symbols) -> list[UserEvent]:
         return read(text, symbols) if read else []
     if frame.error is not None or frame.status >= 300:
         error = frame.error or _Error()
-        return [Ack(frame.id, f"{excerpt(error.msg) or 'no words'} ({error.code or frame.status})")]
+        words = f"{excerpt(error.msg) or 'no words'} ({error.code or frame.status})"
+        return [Ack(frame.id, words, skewed=error.code == INVALID_TIMESTAMP)]
     return [Ack(frame.id)] if frame.status else []
 
 
@@ -136,14 +140,17 @@ Body = str | bytes | msgspec.Raw
 
 
 def _orders(body: Body, symbols: Symbols) -> list[UserEvent]:
+    """What happened, then where the order stands: ``z`` sums up all its fills, so that a missing one shows."""
     wire = _execution(body)
-    kind = _report_kind(wire)
-    if kind is None:
-        return []
     # On a cancel ``c`` is the cancel's own id and ``C`` the order's; on everything else ``C`` is empty.
     client_id = wire.original_id or wire.client_id
-    return [
-        Report(
+    return [*_reports(wire, client_id, symbols), Standing(client_id, status(wire.status), money(wire.filled))]
+
+
+def _reports(wire: _Execution, client_id: str, symbols: Symbols) -> Iterator[Report]:
+    kind = _report_kind(wire)
+    if kind is not None:
+        yield Report(
             kind=kind,
             client_id=client_id,
             time=wire.time * 1_000,
@@ -151,7 +158,6 @@ def _orders(body: Body, symbols: Symbols) -> list[UserEvent]:
             fill=_fill(wire, client_id, symbols) if kind is ReportKind.FILLED else None,
             reason=_why(wire, kind),
         )
-    ]
 
 
 def _report_kind(wire: _Execution) -> ReportKind | None:

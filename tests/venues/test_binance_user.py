@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from kit.errors import BadAnswer
-from kit.model import Balance, Fill, Report, ReportKind, Side
-from kit.venues.base import Ack, Goodbye, Holdings, Key, Transfer
+from kit.model import Balance, Fill, OrderStatus, Report, ReportKind, Side
+from kit.venues.base import Ack, Goodbye, Holdings, Key, Standing, Transfer
 from kit.venues.binance import BINANCE
 from kit.venues.binance_signing import signature
 
@@ -32,12 +32,13 @@ def wrapped(event: dict[str, Any]) -> str:
 
 def report(**changes: Any) -> Report | None:
     events = BINANCE.decode_user(wrapped(NEW | changes))
-    if not events:
-        return None
-    [only] = events
-    assert isinstance(only, Report)
+    assert isinstance(events[-1], Standing)
     assert BINANCE.decode_user(json.dumps(NEW | changes)) == events
-    return only
+    if len(events) == 1:
+        return None
+    [told, _] = events
+    assert isinstance(told, Report)
+    return told
 
 
 def test_a_new_order_is_accepted_under_its_own_id() -> None:
@@ -46,7 +47,7 @@ def test_a_new_order_is_accepted_under_its_own_id() -> None:
 
 
 def test_a_trade_is_a_fill_with_its_fee_in_our_names_where_they_are_known() -> None:
-    [event] = BINANCE.decode_user(wrapped(NEW | TRADED), {"ETHBTC": "ETH/BTC"})
+    [event, _] = BINANCE.decode_user(wrapped(NEW | TRADED), {"ETHBTC": "ETH/BTC"})
     assert isinstance(event, Report)
     assert event.fill == Fill(
         id="77",
@@ -71,6 +72,22 @@ def test_a_cancelled_order_is_named_by_its_original_id_not_by_the_cancels() -> N
     got = report(x="CANCELED", X="CANCELED", c="cancel-77", C="mine-1")
     assert got is not None
     assert (got.kind, got.client_id, got.reason) == (ReportKind.CANCELED, "mine-1", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "standing"),
+    [
+        ({}, Standing("mine-1", OrderStatus.OPEN, Decimal(0))),
+        ({**TRADED, "z": "0.7"}, Standing("mine-1", OrderStatus.PARTIAL, Decimal("0.7"))),
+        (
+            {"x": "CANCELED", "X": "CANCELED", "c": "cancel-77", "C": "mine-1", "z": "0.7"},
+            Standing("mine-1", OrderStatus.CANCELED, Decimal("0.7")),
+        ),
+        ({"x": "REPLACED", "z": "0.1"}, Standing("mine-1", OrderStatus.OPEN, Decimal("0.1"))),
+    ],
+)
+def test_where_an_order_stands_is_told_last_with_all_it_has_filled(changes: dict[str, Any], standing: Standing) -> None:
+    assert BINANCE.decode_user(wrapped(NEW | changes))[-1] == standing
 
 
 @pytest.mark.parametrize(
@@ -124,6 +141,14 @@ def test_answers_are_acks_and_refusals_say_why() -> None:
     assert BINANCE.decode_user('{"id":2,"status":418}') == [Ack(2, "no words (418)")]
 
 
+def test_a_refused_timestamp_says_that_the_clocks_differ() -> None:
+    skewed = '{"id":3,"status":400,"error":{"code":-1021,"msg":"Timestamp for this request is outside."}}'
+    [answer] = BINANCE.decode_user(skewed)
+    assert isinstance(answer, Ack)
+    assert answer.skewed
+    assert "-1021" in answer.error
+
+
 @pytest.mark.parametrize("text", [wrapped({"e": "listStatus"}), wrapped({"e": "news"}), '{"e":"x"}', "{}"])
 def test_other_events_are_nothing(text: str) -> None:
     assert BINANCE.decode_user(text) == []
@@ -134,6 +159,8 @@ def test_other_events_are_nothing(text: str) -> None:
     [
         {"i": None},
         {"T": "soon"},
+        {"z": "all"},
+        {"X": "NOVELTY"},
         {"x": "TRADE", "l": "NaN"},
         {"x": "NOVELTY", "X": "NOVELTY"},
         {"x": "TRADE", "S": "X"},
