@@ -321,7 +321,7 @@ class Broker:
         if again not in (True, False):
             raise UsageError(f"again={again!r}: True places one more of the same, False does not; nothing was sent")
         subject = f"{request.side} {request.symbol}"
-        intent = Intent.keyed(str(key)) if key else (runtime.cell_intent(subject) or Intent.once())
+        intent = Intent.keyed(str(key)) if key else (runtime.cell_intent(subject, describe(request)) or Intent.once())
         if not again:
             return intent
         return Intent(intent.parts, self.desk.ledger.times_placed(self.session, intent), intent.implicit)

@@ -58,7 +58,7 @@ def reopened(broker: Broker, world: World, btc: Instrument) -> Broker:
 
 @pytest.fixture
 def in_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "cell_intent", lambda subject: CELL)
+    monkeypatch.setattr(runtime, "cell_intent", lambda subject, terms: CELL)
 
 
 # -- what a person types
@@ -168,11 +168,12 @@ def test_a_refused_intent_is_handed_back(broker: Broker, world: World, in_cell: 
 
 def test_what_an_order_is_about_is_told_to_the_cell(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop over symbols may change its order, or have one of them refused."""
-    subjects: list[str] = []
-    monkeypatch.setattr(runtime, "cell_intent", subjects.append)
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(runtime, "cell_intent", lambda *what: told.append(what))
     broker.buy("BTC/USDT", 0.5, price=95)
     broker.sell("BTC/USDT", 0.5, price=105)
-    assert subjects == ["buy BTC/USDT", "sell BTC/USDT"]
+    assert [subject for subject, _ in told] == ["buy BTC/USDT", "sell BTC/USDT"]
+    assert [terms for _, terms in told] == ["buy 0.5 BTC/USDT limit 95", "sell 0.5 BTC/USDT limit 105"]
 
 
 # -- cancel, amend, halt
