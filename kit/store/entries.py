@@ -60,7 +60,16 @@ class Doubted(msgspec.Struct, frozen=True, kw_only=True):
     time: int
 
 
+class Withdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    """The intent written as entry ``seq`` was taken back before anything was sent: it never counted."""
+
+    client_id: str
+    seq: int
+    time: int
+
+
 Entry = Intended | Reported | Doubted
+"""What counts: a withdrawn intent and its withdrawal leave nothing to fold."""
 
 
 class Mark(msgspec.Struct, frozen=True):

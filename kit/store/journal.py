@@ -1,9 +1,10 @@
 """What an account has meant, sent and heard: one SQLite file, written before anything leaves.
 
-The journal is a list of entries that only grows. Orders, fills and balances are folds over it, so
-reading it again gives exactly what was there before the process died. An intent is on the disk
-(``synchronous=FULL``) before its order is sent; answers are written with ``NORMAL``: they survive
-the death of the process, and a power cut loses at most what the venue can tell again.
+The journal is a list of entries that only grows; their order is that of their numbers, whatever the
+clock did meanwhile. Orders, fills and balances are folds over it, so reading it again gives exactly
+what was there before the process died. An intent is on the disk (``synchronous=FULL``) before its
+order is sent; answers are written with ``NORMAL``: they survive the death of the process, and a power
+cut loses at most what the venue can tell again.
 
 One process owns a journal and writes entries; any process may read it and set its halt flag.
 """
@@ -13,47 +14,27 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
 
-from kit.errors import AccountBusy, JournalUnwritable, StoreError
+from kit.errors import JournalUnwritable, StoreError
 from kit.model import Fees, Instrument
 from kit.orders.lifecycle import OrderRecord
-from kit.store.entries import Doubted, Entry, Intended, Mark, Reported, Terms, fold
+from kit.store.entries import Doubted, Entry, Intended, Mark, Reported, Terms, Withdrawn, fold
+from kit.store.owner import own
+from kit.store.schema import Connection, migrate
 
-APPLICATION_ID = 0x70617065
-"""``pape`` in SQLite's header: the mark of a papertape journal."""
-
-MIGRATIONS: Sequence[str] = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE instruments (symbol TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE entries (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        time INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        client_id TEXT NOT NULL,
-        body TEXT NOT NULL
-    );
-    CREATE UNIQUE INDEX one_order_an_intent ON entries (client_id) WHERE kind = 'intended';
-    CREATE INDEX entries_of_an_order ON entries (client_id, seq);
-    CREATE TABLE marks (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        time INTEGER NOT NULL,
-        equity TEXT NOT NULL,
-        cash TEXT NOT NULL
-    );
-    """,
-)
-"""Schema version n is reached by the first n scripts; SQLite keeps it as ``user_version``."""
-
-
-_KINDS: Mapping[type, str] = {Intended: "intended", Reported: "reported", Doubted: "doubted"}
+_KINDS: Mapping[type, str] = {
+    Intended: "intended",
+    Reported: "reported",
+    Doubted: "doubted",
+    Withdrawn: "withdrawn",
+}
 _DECODERS: Mapping[str, msgspec.json.Decoder[Entry]] = {
     "intended": msgspec.json.Decoder(Intended),
     "reported": msgspec.json.Decoder(Reported),
@@ -67,20 +48,29 @@ _FACTS = "INSERT INTO instruments VALUES (?, ?) ON CONFLICT (symbol) DO UPDATE S
 Statement = tuple[str, tuple[object, ...]]
 
 
+def on_disk(path: Path | str) -> Connection:
+    """SQLite's own connection, in autocommit mode; it waits 5 s for whoever writes at that moment."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+
+
 class Journal:
     """One account's journal. ``":memory:"`` keeps it in memory: backtests and tests.
 
     Raises AccountBusy when another process owns it (``readonly=True`` reads it all the same),
     StoreError when the file is no journal or is damaged. Every write raises JournalUnwritable when
-    the disk does not take it; the same journal can be used again once there is room.
+    the disk does not take it; the same journal can be used again once there is room. ``connect`` opens
+    the database, and raises what ``sqlite3`` raises.
     """
 
-    def __init__(self, path: Path | str, *, readonly: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, *, readonly: bool = False, connect: Callable[[Path | str], Connection] = on_disk
+    ) -> None:
         self.path = None if str(path) == ":memory:" else Path(path)
         self.readonly = readonly
         self._lock = threading.RLock()
         self._closed = False
-        self._owner = None if readonly or self.path is None else _locked(self.path)
+        self._connect = connect
+        self._owner = None if readonly or self.path is None else own(self.path)
         with ExitStack() as undo:
             undo.callback(self._disown)
             self._db = self._open()
@@ -107,8 +97,15 @@ class Journal:
         self._instruments[instrument.symbol] = instrument
 
     def withdraw(self, client_id: str) -> None:
-        """Take back an intent whose order will not be sent: the call was interrupted while it was written."""
-        self._write([("DELETE FROM entries WHERE kind = 'intended' AND client_id = ?", (client_id,))], durable=True)
+        """Take back an intent whose order will not be sent: the call was interrupted while it was written.
+
+        The intent may or may not have been written; where it was, the withdrawal stands after it and it may be
+        meant again.
+        """
+        last = "SELECT seq, kind, time FROM entries WHERE client_id = ? ORDER BY seq DESC LIMIT 1"
+        for seq, kind, time in self._read(last, (client_id,)):
+            if kind == "intended":
+                self._write([_statement(Withdrawn(client_id=client_id, seq=seq, time=time))], durable=True)
 
     def add(self, entry: Reported | Doubted) -> None:
         """Write down what was heard, or that nothing was."""
@@ -122,16 +119,17 @@ class Journal:
     # -- what is read
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry in the order it was written."""
-        rows = self._read("SELECT kind, body FROM entries ORDER BY seq")
-        with _damage(self.path):
-            yield from (_DECODERS[str(kind)].decode(str(body)) for kind, body in rows)
+        """Every entry that counts, in the order it was written."""
+        return self._decoded(self._read("SELECT seq, kind, body FROM entries ORDER BY seq"))
 
     def history(self, client_id: str) -> list[Entry]:
         """What was meant, sent and heard of one order."""
-        rows = self._read("SELECT kind, body FROM entries WHERE client_id = ? ORDER BY seq", (client_id,))
-        with _damage(self.path):
-            return [_DECODERS[str(kind)].decode(str(body)) for kind, body in rows]
+        sql = "SELECT seq, kind, body FROM entries WHERE client_id = ? ORDER BY seq"
+        return list(self._decoded(self._read(sql, (client_id,))))
+
+    def rows(self) -> list[tuple[int, int, str, str, str]]:
+        """Every entry as it is written: seq, time (µs), kind, client id and body, withdrawn intents too."""
+        return self._read("SELECT seq, time, kind, client_id, body FROM entries ORDER BY seq")
 
     def orders(self) -> list[OrderRecord]:
         """Every order as the entries leave it, in the order of their intents."""
@@ -141,9 +139,9 @@ class Journal:
         return list(records.values())
 
     def marks(self) -> list[Mark]:
-        """What the account was worth at each mark, in time's order of writing."""
+        """What the account was worth at each mark, in the order of writing."""
         rows = self._read("SELECT time, equity, cash FROM marks ORDER BY seq")
-        return [Mark(int(str(time)), Decimal(str(equity)), Decimal(str(cash))) for time, equity, cash in rows]
+        return [Mark(time, Decimal(equity), Decimal(cash)) for time, equity, cash in rows]
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
@@ -165,9 +163,8 @@ class Journal:
 
     def get(self, key: str) -> str | None:
         """A remembered label (``session``, ``halt`` …), None when there is none."""
-        for (value,) in self._read("SELECT value FROM meta WHERE key = ?", (key,)):
-            return str(value)
-        return None
+        rows = self._read("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
 
     def set(self, key: str, value: str, *, durable: bool = False) -> None:
         """Remember a label."""
@@ -202,26 +199,25 @@ class Journal:
             self._owner.release()
             self._owner = None
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         if self.path is not None and self.readonly and not self.path.exists():
             raise StoreError(f"there is no account at {self.path}: nothing was read")
-        target = ":memory:" if self.path is None else self.path
         try:
-            db = sqlite3.connect(target, isolation_level=None, check_same_thread=False, timeout=5.0)
-            try:
+            with ExitStack() as undo:
+                db = self._connect(":memory:" if self.path is None else self.path)
+                undo.callback(db.close)
                 self._prepare(db)
-            except BaseException:
-                db.close()
-                raise
+                undo.pop_all()
         except sqlite3.OperationalError as error:
             raise JournalUnwritable(_unwritten(self.path, error)) from error
         return db
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
+    def _prepare(self, db: Connection) -> None:
         with _damage(self.path):
             db.execute("PRAGMA synchronous=NORMAL")
-            _migrate(db, self.path, self.readonly)
-            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            db.execute("PRAGMA fullfsync=ON")  # macOS: its fsync leaves the data in the drive's own cache
+            migrate(db, self.path, readonly=self.readonly)
+            ((verdict,),) = db.execute("PRAGMA quick_check(1)").fetchall()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
         if self._owner is not None:
@@ -232,9 +228,19 @@ class Journal:
     def _read_instruments(self) -> dict[str, Instrument]:
         rows = self._read("SELECT symbol, facts FROM instruments")
         with _damage(self.path):
-            return {str(symbol): msgspec.json.decode(str(facts), type=Instrument) for symbol, facts in rows}
+            return {symbol: msgspec.json.decode(facts, type=Instrument) for symbol, facts in rows}
 
-    def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    def _decoded(self, rows: list[tuple[int, str, str]]) -> Iterator[Entry]:
+        """Rows (seq, kind, body) as entries, without withdrawn intents and their withdrawals."""
+        with _damage(self.path):
+            taken_back = self._taken_back()
+            yield from (_DECODERS[kind].decode(body) for seq, kind, body in rows if seq not in taken_back)
+
+    def _taken_back(self) -> Set[int]:
+        found = self._read("SELECT seq, body FROM entries WHERE kind = 'withdrawn'")
+        return {number for seq, body in found for number in (seq, msgspec.json.decode(body, type=Withdrawn).seq)}
+
+    def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
         with self._lock, _damage(self.path):
             if self._closed:
                 raise StoreError(_shut(self.path))
@@ -298,9 +304,11 @@ def set_aside(path: Path, now: int) -> Path | None:
     if not path.exists():
         return None
     kept = path.with_name(f"{path.stem}.until-{now}{path.suffix}")
-    lock = _locked(path)
+    lock = own(path)
     try:
-        for ending in ("-wal", "-shm", ""):
+        with suppress(sqlite3.Error), closing(on_disk(path)) as db:  # what is in the log belongs to what is kept
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for ending in ("", "-wal", "-shm"):
             part = path.with_name(path.name + ending)
             if part.exists():
                 part.rename(kept.with_name(kept.name + ending))
@@ -311,48 +319,12 @@ def set_aside(path: Path, now: int) -> Path | None:
     return kept
 
 
-def _locked(path: Path) -> FileLock:
-    """The account's lock, taken; AccountBusy when another process has it."""
-    lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise AccountBusy(_busy(path)) from None
-    except OSError as error:
-        raise JournalUnwritable(
-            f"{path.parent} can't be written ({error}): no account can be opened there, so nothing was sent. Give the "
-            "folder back its write permission, or choose another with PAPERTAPE_HOME"
-        ) from None
-    return lock
-
-
-def _statement(entry: Entry) -> Statement:
+def _statement(entry: Entry | Withdrawn) -> Statement:
     return _ENTRY, (entry.time, _KINDS[type(entry)], entry.client_id, _text(entry))
 
 
 def _text(value: object) -> str:
     return _encode(value).decode()
-
-
-def _migrate(db: sqlite3.Connection, path: Path | None, readonly: bool) -> None:
-    """Bring the schema to the newest version; StoreError when the file is not ours or from the future."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if (tables or readonly) and application != APPLICATION_ID:
-        raise StoreError(f"{path} is not a papertape journal: nothing was read or written. Choose another account=")
-    if version > len(MIGRATIONS):
-        raise StoreError(
-            f"{path} was written by a newer papertape (schema {version}, this one knows {len(MIGRATIONS)}): "
-            "nothing was changed. Upgrade papertape, or choose another account="
-        )
-    if readonly:
-        return
-    db.execute("PRAGMA journal_mode=WAL")
-    for step in range(version, len(MIGRATIONS)):
-        header = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={step + 1};"
-        db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]} {header} COMMIT;")
 
 
 @contextmanager
@@ -380,17 +352,4 @@ def _unwritten(path: Path | None, error: sqlite3.Error) -> str:
     return (
         f"the journal {path or 'in memory'} could not be written ({error}): what could not be written down was not "
         "sent. Make room on the disk or give the folder back its write permission, then try again"
-    )
-
-
-def _busy(path: Path) -> str:
-    owner = None
-    with suppress(StoreError, sqlite3.Error):
-        reader = Journal(path, readonly=True)
-        owner = reader.get("owner")
-        reader.close()
-    return (
-        f"account {path.stem!r} is in use by process {owner or 'unknown'}"
-        f"{' (this one)' if owner == str(os.getpid()) else ''}: an account has one owner, so nothing was opened. "
-        "Shut that notebook or script down, or choose another account="
     )

@@ -348,6 +348,7 @@ def test_a_process_that_died_before_sending_asks_first(world: World) -> None:
     with pytest.raises(SystemExit):
         world.desk.place(market_buy(), Intent.keyed("entry"))
     db = world.desk.journal._db
+    db.execute("DROP TRIGGER nothing_is_removed")
     db.execute("DELETE FROM entries WHERE kind = 'doubted'")
     world.venue.before = lambda: None
     desk = world.restart()
