@@ -1,4 +1,4 @@
-"""The command ``kit``: demo, lab, sandbox, record, replay."""
+"""The command ``kit``: demo, lab, sandbox, record, replay, doctor, halt, resume."""
 
 from __future__ import annotations
 
@@ -78,6 +78,79 @@ def replay(arguments: Sequence[str]) -> int:
     return _tell(given.file, as_json=given.json)
 
 
+def doctor(arguments: Sequence[str]) -> int:
+    """Whether everything is there and works: packages, disk, accounts, keys, clock, limits, hosts."""
+    from kit.doctor import Level, examine
+
+    parser = argparse.ArgumentParser(
+        prog="kit doctor",
+        description="Examine this machine and a venue, one finding a line: ok, warn or FAIL, and what to do. No order "
+        "is sent, no key is shown. The exit code is 1 when anything FAILs.",
+    )
+    parser.add_argument("--venue", default="sandbox", help="sandbox (default, offline), binance, kraken or coinbase")
+    parser.add_argument("--environment", help="testnet, demo or live; without it the venue's market data")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    found = []
+    for finding in examine(given.venue, given.environment):
+        found.append(finding)
+        if not given.json:
+            print(finding, flush=True)
+    failed = any(finding.level is Level.FAIL for finding in found)
+    if given.json:
+        print(json.dumps({"ok": not failed, "findings": [vars(finding) for finding in found]}))
+    return int(failed)
+
+
+def halt(arguments: Sequence[str]) -> int:
+    """The kill switch: no order leaves an account any more, and what is open is cancelled."""
+    from kit.broker import switch
+
+    parser = argparse.ArgumentParser(
+        prog="kit halt",
+        description="Halt accounts: no order leaves them any more, in any process, until kit resume; what is open is "
+        "cancelled, and the venue is asked again whether it is. The exit code is 1 when anything may be open still.",
+    )
+    parser.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="its name; without one, the only one there is")
+    parser.add_argument("--all", action="store_true", help="every account in the data folder")
+    parser.add_argument("--reason", default="by hand", help="kept with the halt and told to whoever wants to trade")
+    given = parser.parse_args(arguments)
+    known = switch.accounts()
+    names = known if given.all or (not given.accounts and len(known) == 1) else given.accounts
+    if not names:
+        there = ", ".join(known) or "none"
+        print(f"kit halt: which account? There are: {there}; --all halts every one of them", file=sys.stderr)
+        return 2
+    return max(_halted(name, given.reason) for name in names)
+
+
+def resume(arguments: Sequence[str]) -> int:
+    """Let orders leave an account again after a halt."""
+    from kit.broker import switch
+
+    parser = argparse.ArgumentParser(prog="kit resume", description="Let orders leave accounts again after a halt.")
+    parser.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="its name")
+    for name in parser.parse_args(arguments).accounts:
+        reason = switch.resume(name)
+        print(
+            f"account {name!r} " + (f"was halted ({reason}); orders may leave it again" if reason else "was not halted")
+        )
+    return 0
+
+
+def _halted(name: str, reason: str) -> int:
+    """Halt one account and say what came of it; 1 when anything may be open. What goes wrong keeps no other waiting."""
+    from kit.broker import switch
+
+    try:
+        told = switch.halt(name, reason, patience=switch.PATIENCE)
+    except KitError as error:
+        print(f"kit halt: account {name!r}: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(told.lines()))
+    return int(not told.proven)
+
+
 def _record_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="kit record",
@@ -153,6 +226,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sandbox": sandbox,
     "record": record,
     "replay": replay,
+    "doctor": doctor,
+    "halt": halt,
+    "resume": resume,
 }
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+import kit
 import kit.venue
 from kit import cli
+from kit.broker import switch
+from kit.broker.accounts import path_of
 from kit.net import recorder
 from kit.net.replay import replay
 from kit.sandbox.launcher import Handle
+from kit.store.entries import Terms
+from kit.store.journal import Journal
 from kit.venue import Venue
 from kit.venues.binance import BINANCE
 
@@ -47,11 +54,11 @@ def test_help_lists_every_command_with_what_it_is_for(capsys: Capture) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     listed = capsys.readouterr().out
-    for name in ("demo", "lab", "sandbox", "record", "replay"):
+    for name in ("demo", "lab", "sandbox", "record", "replay", "doctor", "halt", "resume"):
         assert f"\n  {name}" in listed
 
 
-@pytest.mark.parametrize("command", ["record", "replay"])
+@pytest.mark.parametrize("command", ["record", "replay", "doctor", "halt", "resume"])
 def test_each_command_explains_itself(capsys: Capture, command: str) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -211,3 +218,66 @@ def test_a_length_that_is_none_is_refused(capsys: Capture, seconds: str) -> None
         cli.main(["record", "BTC/USDT", "--seconds", seconds, "--out", "tape"])
     assert ended.value.code == 2
     assert "--seconds" in capsys.readouterr().err
+
+
+# -- halt and resume
+
+
+def an_account(name: str) -> Journal:
+    """A paper account that nobody runs."""
+    journal = Journal(path_of(name))
+    journal.terms = Terms(
+        kind="paper", venue="binance", environment="SANDBOX", quote="USDT", cash={"USDT": Decimal(1000)},
+        fees=kit.Fees(), created=0,
+    )  # fmt: skip
+    return journal
+
+
+def halted(name: str) -> str:
+    with closing(Journal(path_of(name), readonly=True)) as reader:
+        return reader.halted
+
+
+def test_halt_and_resume_say_what_came_of_it(capsys: Capture) -> None:
+    an_account("mine").close()
+    assert cli.main(["halt", "mine", "--reason", "lunch"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("account 'mine' is halted (lunch, by kit halt at ")
+    assert "nothing of it is open any more" in printed
+    assert halted("mine").startswith("lunch")
+    assert cli.main(["resume", "mine"]) == 0
+    assert "account 'mine' was halted (lunch, by kit halt" in capsys.readouterr().out
+    assert halted("mine") == ""
+    assert cli.main(["resume", "mine"]) == 0
+    assert capsys.readouterr().out == "account 'mine' was not halted\n"
+
+
+def test_the_only_account_needs_no_name_and_of_several_none_is_guessed(capsys: Capture) -> None:
+    an_account("one").close()
+    assert cli.main(["halt"]) == 0
+    assert halted("one")
+    an_account("two").close()
+    assert cli.main(["halt"]) == 2
+    assert "which account? There are: one, two; --all halts every one" in capsys.readouterr().err
+    assert not halted("two")
+    assert cli.main(["halt", "--all"]) == 0
+    assert halted("two")
+
+
+def test_one_account_that_cannot_be_halted_keeps_no_other_from_it(capsys: Capture) -> None:
+    an_account("two").close()
+    path_of("broken").write_text("my shopping list " * 100)
+    assert cli.main(["halt", "broken", "two", "nowhere"]) == 1
+    printed = capsys.readouterr()
+    assert "account 'broken': " in printed.err
+    assert "unknown account 'nowhere'" in printed.err
+    assert halted("two")
+
+
+def test_what_may_be_open_still_is_exit_code_1(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner does not come to it."""
+    monkeypatch.setattr(switch, "PATIENCE", 0.1)
+    with closing(an_account("mine")):
+        assert cli.main(["halt", "mine"]) == 1
+    printed = capsys.readouterr().out
+    assert "NOT PROVEN that nothing is open (account 'mine' is in use by process" in printed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -9,15 +12,17 @@ from typing import Any
 
 import pytest
 
+import kit
 from kit.broker import switch
 from kit.broker.gateway import Outcome, Refused
 from kit.broker.halting import Watch, answer, halt
-from kit.errors import Halted, JournalUnwritable, UnknownName
+from kit.errors import Halted, JournalUnwritable, UnknownName, VenueUnreachable
 from kit.model import Instrument, OrderRequest, OrderType, Side, TimeInForce
 from kit.orders.ids import Intent
 from kit.orders.risk import Limits
 from kit.runtime import home
 from kit.store.journal import Journal
+from kit.venue import Venue
 
 World = Any  # the fixture of conftest.py
 NOW = 0.0
@@ -207,3 +212,86 @@ def test_an_account_that_is_not_there_is_answered_with_the_nearest(elsewhere: Wo
 def test_an_account_that_was_put_aside_is_not_among_them(elsewhere: World) -> None:
     elsewhere.path.with_name("paper.until-1.sqlite").write_bytes(elsewhere.path.read_bytes())
     assert switch.accounts() == ["paper"]
+
+
+# -- on the sandbox
+
+
+@pytest.fixture
+def live_account(sandbox_venue: Venue) -> Iterator[kit.Broker]:
+    broker = kit.live(sandbox_venue, account="halted-live")
+    yield broker
+    broker.close()
+
+
+def resting(venue: Venue, broker: kit.Broker) -> kit.Order:
+    return broker.buy("BTC/USDT", "0.001", price=round(venue.quote("BTC/USDT").bid * 0.95, 2), key="rests")
+
+
+def test_a_live_account_that_a_process_owns_is_halted_from_a_terminal(
+    sandbox_venue: Venue, live_account: kit.Broker
+) -> None:
+    order = resting(sandbox_venue, live_account)
+    done = subprocess.run(
+        [sys.executable, "-m", "kit.cli", "halt", "halted-live", "--reason", "the phone rang"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"canceled: buy 0.001 BTC/USDT limit {order.request.price} ({order.id})" in done.stdout
+    assert "nothing of it is open any more: the venue was asked again" in done.stdout
+    assert order.status == "canceled"
+    with pytest.raises(Halted, match="the phone rang"):
+        live_account.buy("BTC/USDT", "0.001", key="not now")
+    assert switch.resume("halted-live")
+    live_account.buy("BTC/USDT", "0.001", key="now").wait(20)
+
+
+def test_a_live_account_that_nobody_owns_is_cancelled_at_its_venue(
+    sandbox_venue: Venue, live_account: kit.Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = resting(sandbox_venue, live_account)
+    live_account.close()
+    asked: list[object] = []
+
+    def connect(name: str, *, sandbox: str | None) -> Venue:
+        asked.append((name, sandbox))
+        return Venue(sandbox_venue.codec, "sandbox", sandbox_venue.hosts, key=sandbox_venue.rest.key)
+
+    monkeypatch.setattr(switch, "connect", connect)
+    told = switch.halt("halted-live", "now")
+    assert asked == [("sandbox", "shared-by-tests")], "the journal remembers which sandbox it was"
+    assert told.proven
+    assert order.id in told.over[0]
+    left = sandbox_venue.rest.do(sandbox_venue.trading.open_orders(None))
+    assert order.id not in {state.client_id for state in left}
+
+
+def test_a_live_account_whose_venue_is_out_of_reach_may_have_orders_open(
+    sandbox_venue: Venue, live_account: kit.Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = resting(sandbox_venue, live_account)
+    live_account.close()
+
+    def connect(name: str, *, sandbox: str | None) -> Venue:
+        raise VenueUnreachable("no way there")
+
+    monkeypatch.setattr(switch, "connect", connect)
+    told = switch.halt("halted-live", "now")
+    assert order.id in next(iter(told.open))
+    assert (told.proven, told.unproven) == (False, "no way there")
+
+
+def test_a_key_that_is_not_found_is_told_with_the_way_to_give_one(
+    sandbox_venue: Venue, live_account: kit.Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_account.close()
+    keyless = Venue(sandbox_venue.codec, "sandbox", sandbox_venue.hosts)
+    monkeypatch.setattr(switch, "connect", lambda name, *, sandbox: keyless)
+    assert "PAPERTAPE_BINANCE_SANDBOX_KEY" in switch.halt("halted-live", "now").unproven
+
+
+def test_closing_an_account_ends_its_watch(sandbox_venue: Venue) -> None:
+    broker = kit.paper(sandbox_venue, account="watched")
+    assert "kit-halt-watched" in {thread.name for thread in threading.enumerate()}
+    broker.close()
+    assert "kit-halt-watched" not in {thread.name for thread in threading.enumerate()}
