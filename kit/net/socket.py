@@ -33,6 +33,8 @@ Ended = Callable[[str], None]
 
 _logger = logging.getLogger("kit.net.socket")
 _logger.addHandler(logging.NullHandler())  # without a handler Python would print warnings into the user's cell
+_silent = logging.Logger("kit.net.private", logging.CRITICAL + 1)
+"""Outside the tree of loggers: whatever level a user sets, what is signed is never written down."""
 
 
 class Wire(Protocol):
@@ -58,7 +60,14 @@ class Socket:
 
 
 async def connect(
-    url: str, *, receive: Receive, ended: Ended, clock: Clock, coalesce: float = 0.0, plain: bool = False
+    url: str,
+    *,
+    receive: Receive,
+    ended: Ended,
+    clock: Clock,
+    coalesce: float = 0.0,
+    plain: bool = False,
+    private: bool = False,
 ) -> Socket:
     """A connection to ``url``, through the environment's proxy unless it is on this machine.
 
@@ -68,10 +77,10 @@ async def connect(
     this has returned. Raises what ``websockets`` raises: ``reason_of`` and ``retry_after`` read it.
 
     Where the extra ``fast`` is installed, ``picows`` carries it, unless a proxy is in use or ``plain`` is wanted; there
-    is no other difference.
+    is no other difference. ``private``: what is said there is signed, so nothing of it is ever logged.
     """
     opened = _open if plain or not _fast(url) else _open_fast
-    return await opened(url, receive, ended, clock, coalesce)
+    return await opened(url, receive, ended, clock, coalesce, _silent if private else _logger)
 
 
 def _fast(url: str) -> bool:
@@ -79,7 +88,9 @@ def _fast(url: str) -> bool:
     return find_spec("picows") is not None and (on_this_machine(url) or not proxies)
 
 
-async def _open(url: str, receive: Receive, ended: Ended, clock: Clock, coalesce: float) -> Socket:
+async def _open(
+    url: str, receive: Receive, ended: Ended, clock: Clock, coalesce: float, logger: logging.Logger
+) -> Socket:
     from websockets.asyncio.client import connect as open_connection  # loaded when first needed
 
     from kit.net.connection import Connection
@@ -94,7 +105,7 @@ async def _open(url: str, receive: Receive, ended: Ended, clock: Clock, coalesce
         ping_interval=PING_EVERY,
         ping_timeout=PONG_WITHIN,
         close_timeout=1.0,
-        logger=_logger,
+        logger=logger,
         create_connection=partial(Connection, receive=receive, ended=ended, clock=clock, coalesce=coalesce),  # type: ignore[arg-type]  # documented: "a wrapper or a subclass"
     )
     assert isinstance(connection, Connection)  # noqa: S101 - what was just asked for; it tells the type checker
@@ -102,7 +113,9 @@ async def _open(url: str, receive: Receive, ended: Ended, clock: Clock, coalesce
     return Socket(connection)
 
 
-async def _open_fast(url: str, receive: Receive, ended: Ended, clock: Clock, coalesce: float) -> Socket:
+async def _open_fast(
+    url: str, receive: Receive, ended: Ended, clock: Clock, coalesce: float, logger: logging.Logger
+) -> Socket:
     from kit.net.fast import FastConnection
 
     connection = FastConnection(receive=receive, ended=ended, clock=clock, coalesce=coalesce)
@@ -112,7 +125,7 @@ async def _open_fast(url: str, receive: Receive, ended: Ended, clock: Clock, coa
         within=OPEN_WITHIN,
         ping_every=PING_EVERY,
         pong_within=PONG_WITHIN,
-        logger=_logger,
+        logger=logger,
     )
     connection.start()
     return Socket(connection)
