@@ -22,14 +22,16 @@ from kit.broker.paper_venue import PaperVenue
 from kit.broker.reconcile import reconcile
 from kit.broker.wish import QUOTE, Cash, Wish, amounts, checked_name, notebook_name, refuse_no_venue
 from kit.clock import SECOND
-from kit.errors import AccountMismatch, MissingKey, Unreached, UsageError
+from kit.errors import AccountMismatch, MissingKey, UnknownName, Unreached, UsageError
 from kit.model import Fees
 from kit.net import keys
 from kit.orders.risk import Limits
 from kit.orders.rules import plain
 from kit.runtime import home, runtime
+from kit.store import tables
 from kit.store.entries import Terms
 from kit.store.journal import Journal, set_aside
+from kit.store.tables import Tables
 
 if TYPE_CHECKING:
     from kit.venue import Venue
@@ -112,6 +114,19 @@ def live(
 def path_of(account: str) -> Path:
     """Where an account's journal is."""
     return home() / "accounts" / f"{account}.sqlite"
+
+
+def journal(account: str | Path) -> Tables:
+    """What an account has meant, heard and done, as DataFrames: ``entries``, ``orders``, ``fills``, ``marks``.
+
+    ``account`` is its name, or the path of a journal. Reads while another process owns the account, and writes nothing.
+
+    Raises UnknownName for an account there is none of, StoreError for a file that can't be read.
+    """
+    path = Path(account) if isinstance(account, Path) or account.endswith(".sqlite") else path_of(account)
+    if not path.exists():
+        raise UnknownName("account", account, (kept.stem for kept in path.parent.glob("*.sqlite")))
+    return tables.read(path)
 
 
 Terming = Callable[[Wish], Terms]
