@@ -1,164 +1,269 @@
 """How fast we may ask, steered by what the venue's own headers say is used. Pure: ``now`` in, a wait out.
 
 Binance's limits count per fixed window of its clock and start again with the next (rest-api.md, "Limits"). The header
-is the truth, because every process behind the same address shares a budget; between two answers we add what we have
-sent and not yet heard back about. A venue without such headers is asked no more than its limit in any stretch of time.
+is the truth, because everybody behind the same address shares a budget; between two answers we add what has been sent
+and not yet heard back about. A venue without such headers is asked no more than its limit in any stretch of time.
+
+A ``Pacer`` is its own state: msgspec writes it down and reads it again, so that all processes of a machine can share
+one (``kit.net.shared_pacing``).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
+import msgspec
+
+from kit.clock import DAY, SECOND
 from kit.venues.base import Budget
 
 EDGE = 200_000
-"""µs that a wait goes beyond a window's end: our picture of the venue's clock is no better than that."""
-FOR_READS = 0.85
-"""The share of a budget that questions may use; the rest stays free for orders and cancels."""
+"""µs that a window is taken to last beyond its end: our picture of the venue's clock is no better than that."""
+LATE = 15 * SECOND
+"""µs after which a request without an answer has been counted or never will be: its process may be gone."""
+SOON = 50_000
+"""µs until it is worth asking again when only answers on their way stand in the way."""
+
+ALL = 1.0
+"""The share of a budget that orders and cancels may use."""
+FOR_ACCOUNT = 0.95
+"""The share for questions about our own orders and account: an unknown order is to be found out about."""
+FOR_READS = 0.9
+"""The share for other questions."""
 FOR_SPARE = 0.7
-"""The share that questions may use which are not worth waiting for."""
+"""The share for questions that are not worth waiting for."""
+
 NOTABLE = 600
 """Use that makes it worth asking for the budgets: a tenth of what Binance allows a minute."""
+A_FEW_ORDERS, NOTABLE_ORDERS = 5, 20
+"""Orders that make it worth a question, and a moment of the next one: Binance allows a hundred in ten seconds."""
 
 
-@dataclass
-class Meter:
-    """One budget's count in the current window."""
+class Ticket(msgspec.Struct, frozen=True, array_like=True):
+    """Leave to send one request; handed back with the answer. ``sent`` in µs of our clock, ``number`` counts events."""
+
+    number: int
+    sent: int
+    weight: int
+    orders: int
+    account: str
+
+
+class Meter(msgspec.Struct, tag=True):
+    """One budget's count in the current window of the venue's clock, by which all times here are."""
 
     budget: Budget
     began: int = 0
     used: int = 0
-    flying: int = 0
-    """Sent in this window, and no answer yet that would have counted it."""
+    late: int = 0
+    """What left so close to the window's end that the venue may count it in the next."""
+    heard: int = 0
+    """The event by which ``used`` was known: what left after it has a later header."""
 
-    def window(self, now: int) -> int:
-        """When the window began that ``now`` lies in."""
-        return now - now % self.budget.window
+    def window(self, at: int) -> int:
+        """When the window began that ``at`` is counted in."""
+        return at - EDGE - (at - EDGE) % self.budget.window
 
-    def at(self, now: int) -> Meter:
-        """This meter, emptied when ``now`` lies in another window."""
-        if self.window(now) != self.began:
-            self.began, self.used, self.flying = self.window(now), 0, 0
-        return self
+    def turn(self, at: int, event: int) -> None:
+        """Begin the next window when ``at`` lies in it. Windows don't go back: clocks of two processes may differ by
+        a little; where it is more than a window, ours was set."""
+        window, length = self.window(at), self.budget.window
+        if window > self.began or window < self.began - length:
+            self.used = self.late if window == self.began + length else 0
+            self.began, self.late, self.heard = window, 0, event
 
-    def until_free(self, cost: int, share: float, now: int) -> int:
-        """µs until ``cost`` more fits into ``share`` of the budget. A cost above the budget fits an unused window."""
-        meter = self.at(now)
-        taken = meter.used + meter.flying
-        if not taken or taken + cost <= self.budget.limit * share:
+    def until_free(self, cost: int, flying: int, share: float, at: int) -> int:
+        """µs until ``cost`` more fits, with so much on its way. A cost above the budget fits an unused window.
+
+        What is kept back from ``share`` is kept for the rest of the window only: towards its end all may be used.
+        """
+        limit, length = self.budget.limit, self.budget.window
+        left = min(length, self.began + length - (at - EDGE))
+        room = limit - self.used - cost
+        kept = limit * (1 - share)
+        spare = room - kept * left / length
+        if spare >= flying or not (self.used or flying):
             return 0
-        return self.began + self.budget.window + EDGE - now
+        if spare >= 0:
+            return min(left, SOON)
+        return left if room < 0 else min(left, max(1, left - int(length * room / kept)))
 
-    def send(self, cost: int, now: int) -> None:
-        """Count what leaves."""
-        self.at(now).flying += cost
+    def send(self, cost: int, at: int) -> None:
+        """It counts when it is answered."""
 
-    def answered(self, cost: int, sent: int, used: int | None) -> None:
-        """Count what an answer says is used; where it says nothing, or there is none, what was sent counts as used."""
-        if self.window(sent) != self.began:
-            return  # the answer tells of a window that is over
-        self.flying = max(0, self.flying - cost)
-        self.used = self.used + cost if used is None else used
+    def answered(self, cost: int, at: int, used: int | None, ticket: int, event: int) -> None:
+        """Count what was sent at ``at`` by what its answer says is used, else by its cost.
+
+        A header that is lower than what we know counts only when its request left after that was known: answers
+        overtake each other.
+        """
+        if self.window(at) != self.began:
+            used = None  # it tells of a window that is over; the venue may have counted the request in this one
+        elif at >= self.began + self.budget.window - EDGE:
+            self.late += cost
+            if used is not None and used < self.used:  # the venue has begun the next one
+                self.late = max(self.late, used)
+                return
+        if used is None:
+            self.used, self.heard = self.used + cost, event
+        elif used >= self.used or ticket > self.heard:
+            self.used, self.heard = used, event
 
 
-@dataclass
-class Trail:
+class Trail(msgspec.Struct, tag=True):
     """One budget's count over the window that ends now, by what we have sent: nobody tells of others."""
 
     budget: Budget
-    gone: deque[tuple[int, int]] = field(default_factory=deque)
+    gone: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """When what was sent counts no more, and its cost."""
 
-    def until_free(self, cost: int, share: float, now: int) -> int:
+    def turn(self, at: int, event: int) -> None:
+        """Drop what counts no more. Nothing counts for longer than a window, though a clock was set back."""
+        last = at + self.budget.window + EDGE
+        if self.gone and not at < self.gone[0][0] <= self.gone[-1][0] <= last:
+            self.gone = sorted((min(end, last), cost) for end, cost in self.gone if end > at)
+
+    def until_free(self, cost: int, flying: int, share: float, at: int) -> int:
         """µs until ``cost`` more fits into ``share`` of the budget. A cost above the budget fits an unused window."""
-        while self.gone and self.gone[0][0] <= now:
-            self.gone.popleft()
         over, wait = sum(spent for _, spent in self.gone) + cost - self.budget.limit * share, 0
         for end, spent in self.gone:
             if over <= 0:
                 break
-            over, wait = over - spent, end - now
+            over, wait = over - spent, end - at
         return wait
 
-    def send(self, cost: int, now: int) -> None:
+    def send(self, cost: int, at: int) -> None:
         """Count what leaves."""
-        self.gone.append((now + self.budget.window + EDGE, cost))
+        self.gone.append((at + self.budget.window + EDGE, cost))
 
-    def answered(self, cost: int, sent: int, used: int | None) -> None:
+    def answered(self, cost: int, at: int, used: int | None, ticket: int, event: int) -> None:
         """It counted when it left."""
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """Leave to send one request; handed back with the answer."""
+class Pacer(msgspec.Struct):
+    """What one address and its accounts may ask. Times are µs of our clock.
 
-    sent: int
-    weight: int
-    order: bool
-
-
-class Pacer:
-    """What one address and one account may ask. Times are µs of our clock.
-
-    Budgets whose name says ORDER count orders, one each; the others count request weight.
+    Budgets whose name says ORDER count an account's orders, RAW requests, CONNECTIONS nothing that is asked here; the
+    others count request weight.
     """
 
-    skew = 0
+    budgets: list[Budget] = msgspec.field(default_factory=list)
+    learned: int = 0
+    """When the venue was asked for its budgets."""
+    skew: int = 0
     """The venue's clock minus ours, in µs: its windows run by its clock."""
-
-    def __init__(self, budgets: Iterable[Budget] = ()) -> None:
-        self._meters: dict[str, Meter | Trail] = {}
-        self._held = {False: 0, True: 0}
-        self._told: tuple[int, Mapping[str, int]] = (0, {})
-        self.learn(budgets)
+    meters: dict[str, Meter | Trail] = msgspec.field(default_factory=dict)
+    flying: list[Ticket] = msgspec.field(default_factory=list)
+    """What was sent and has no answer yet, by all who share this."""
+    told: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    """What the last headers said: when their request was sent, and the use."""
+    held: dict[str, int] = msgspec.field(default_factory=dict)
+    """Until when an account's orders must wait, or (*) everything: the venue said so."""
+    events: int = 0
 
     @property
-    def worth_learning(self) -> bool:
-        """True when the venue's headers tell of notable use and its budgets are not known yet."""
-        return not self._meters and max(self._told[1].values(), default=0) >= NOTABLE
+    def notable(self) -> bool:
+        """True when the venue's headers tell of so much use that its clock, by which budgets run, matters."""
+        return self._told(NOTABLE, NOTABLE_ORDERS)
 
-    def learn(self, budgets: Iterable[Budget]) -> None:
+    def worth_learning(self, now: int, *, by_order: bool = False) -> bool:
+        """True when the budgets matter and are not known, or not since a day. A question asks for them after a few
+        orders, so that an order seldom has to."""
+        unknown = not self.budgets or now - self.learned > DAY
+        return unknown and self._told(NOTABLE, NOTABLE_ORDERS if by_order else A_FEW_ORDERS)
+
+    def learn(self, budgets: Iterable[Budget], now: int = 0) -> None:
         """Take the venue's list of budgets, each as used as the last headers said."""
-        sent, used = self._told
-        self._meters = {budget.name: Trail(budget) if budget.sliding else Meter(budget) for budget in budgets}
-        for meter in self._meters.values():
-            if isinstance(meter, Meter):
-                meter.at(sent + self.skew).used = used.get(meter.budget.name, 0)
+        known, self.learned = list(budgets), now
+        if known != self.budgets:
+            self.budgets, self.meters = known, {}
 
-    def wait(self, weight: int, now: int, *, order: bool = False, urgent: bool = False, spare: bool = False) -> int:
-        """µs until a request of ``weight`` may leave; 0: now. Orders and the ``urgent`` (cancels) may use it all, the
-        ``spare`` not much."""
-        share = 1.0 if order or urgent else FOR_SPARE if spare else FOR_READS
-        waits = [meter.until_free(cost, share, at) for meter, cost, at in self._charged(weight, order, now)]
-        return max([0, self._held[order] - now, *waits])
+    def wait(self, weight: int, now: int, *, orders: int = 0, account: str = "", share: float = FOR_READS) -> int:
+        """µs until a request that may use ``share`` of the budgets may leave; 0: now."""
+        self._give_up(now)
+        waits = [0, self.held_until(orders, account) - now]
+        for name, meter, cost, at in self._charged(weight, orders, account, now):
+            meter.turn(at, self.events)
+            waits.append(meter.until_free(cost, self._flying(name, account), share, at))
+        return max(waits)
 
-    def send(self, weight: int, now: int, *, order: bool = False) -> Ticket:
+    def send(self, weight: int, now: int, *, orders: int = 0, account: str = "") -> Ticket:
         """Note that a request leaves."""
-        ticket = Ticket(now, weight, order)
-        for meter, cost, at in self._charged(weight, order, now):
+        self.events += 1
+        ticket = Ticket(self.events, now, weight, orders, account)
+        for _, meter, cost, at in self._charged(weight, orders, account, now):
+            meter.turn(at, self.events)
             meter.send(cost, at)
+        self.flying.append(ticket)
         return ticket
 
     def answered(self, ticket: Ticket, used: Mapping[str, int]) -> None:
         """Note what an answer's headers say is used; no headers, or no answer: what was sent counts as used."""
-        if used and ticket.sent >= self._told[0]:
-            self._told = ticket.sent, {**self._told[1], **used}
-        for meter, cost, at in self._charged(ticket.weight, ticket.order, ticket.sent):
-            meter.answered(cost, at, used.get(meter.budget.name))
+        counted = ticket not in self.flying
+        if not counted:
+            self.flying.remove(ticket)
+        elif not used:
+            return  # it was given up, and has counted then
+        self.events += 1
+        for name, value in used.items():
+            key = _key(name, ticket.account)
+            if ticket.sent >= self.told.get(key, (0, 0))[0]:
+                self.told[key] = ticket.sent, value
+        for name, meter, cost, at in self._charged(ticket.weight, ticket.orders, ticket.account, ticket.sent):
+            meter.answered(0 if counted else cost, at, used.get(name), ticket.number, self.events)
 
-    def hold(self, until: int, *, order: bool) -> None:
+    def hold(self, until: int, *, order: bool, account: str = "") -> None:
         """Send nothing before ``until`` (µs): the venue said so. Turning an order away says nothing about questions."""
-        self._held[True] = max(self._held[True], until)
-        if not order:
-            self._held[False] = max(self._held[False], until)
+        key = account if order else "*"
+        self.held[key] = max(self.held.get(key, 0), until)
 
-    def _charged(self, weight: int, order: bool, now: int) -> Iterator[tuple[Meter | Trail, int, int]]:
-        """The meters that a request counts on, what it costs there, and when by the clock they run by."""
-        for name, meter in self._meters.items():
-            at = now + self.skew if isinstance(meter, Meter) else now
-            if "ORDER" not in name:
-                yield meter, weight, at
-            elif order:
-                yield meter, 1, at
+    def held_until(self, orders: int, account: str) -> int:
+        """When (µs) the venue lets such a request leave again."""
+        return max(self.held.get("*", 0), self.held.get(account, 0) if orders else 0)
+
+    def _told(self, weight: int, orders: int) -> bool:
+        """True when a header told of so much."""
+        told = list(self.told.items())
+        return any(used >= (orders if "ORDER" in name else weight) for name, (_, used) in told)
+
+    def _give_up(self, now: int) -> None:
+        """Count what was never answered as used."""
+        for ticket in [each for each in self.flying if abs(now - each.sent) > LATE]:
+            self.answered(ticket, {})
+
+    def _flying(self, name: str, account: str) -> int:
+        mine = account if "ORDER" in name else None
+        return sum(_cost(name, t.weight, t.orders) for t in self.flying if mine is None or t.account == mine)
+
+    def _charged(
+        self, weight: int, orders: int, account: str, now: int
+    ) -> Iterator[tuple[str, Meter | Trail, int, int]]:
+        """The budgets that a request counts on: name, meter, what it costs there, and when by the clock it runs by."""
+        for budget in self.budgets:
+            name, at = budget.name, now if budget.sliding else now + self.skew
+            if orders or "ORDER" not in name:
+                yield name, self._meter(budget, _key(name, account)), _cost(name, weight, orders), at
+
+    def _meter(self, budget: Budget, key: str) -> Meter | Trail:
+        if key not in self.meters:
+            self.meters[key] = Trail(budget) if budget.sliding else self._begun(budget, *self.told.get(key, (0, 0)))
+        return self.meters[key]
+
+    def _begun(self, budget: Budget, sent: int, used: int) -> Meter:
+        meter = Meter(budget, used=used)
+        meter.began = meter.window(sent + self.skew)
+        return meter
+
+
+def _key(name: str, account: str) -> str:
+    """Orders are counted per account, all else per address."""
+    return f"{name} {account}" if "ORDER" in name else name
+
+
+def _cost(name: str, weight: int, orders: int) -> int:
+    """What a request counts on the budget of that name."""
+    if "ORDER" in name:
+        return orders
+    if name.startswith("CONNECTIONS"):
+        return 0
+    return 1 if name.startswith("RAW") else weight

@@ -17,12 +17,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from kit.clock import SECOND, Clock, Offset, VenueClock
+from kit.clock import MINUTE, SECOND, Clock, Offset, VenueClock
 from kit.errors import (
     BadAnswer,
     ClockSkew,
@@ -35,7 +36,8 @@ from kit.errors import (
     VenueUnreachable,
 )
 from kit.net import keys
-from kit.net.pacing import Pacer, Ticket
+from kit.net.pacing import Ticket
+from kit.net.turns import READING, SAID, Patience, Turns, patience
 from kit.venues.base import Auth, Budget, Call, Effect, Hosts, Key, MarketCodec, on_this_machine
 
 if TYPE_CHECKING:  # loaded with the first request: ``import kit`` costs little more than ``import pandas``
@@ -49,6 +51,9 @@ TIMEOUT = (3.05, 12.0)
 LONGEST_ANSWER = 60 * SECOND
 BIGGEST_ANSWER = 64 << 20
 """µs and bytes after which an answer is no answer: neither a dripping nor an endless one holds us up."""
+
+MEASURE_AGAIN = MINUTE
+"""µs between two tries to measure a clock whose last measurement is too old."""
 
 _SIGNATURE = re.compile(r"(?<=signature=)[^&\s'\"]+", re.IGNORECASE)
 _BLACK = "•••"
@@ -66,19 +71,9 @@ class _Discretion(logging.Filter):
 _DISCRETION = _Discretion()
 
 
-@dataclass(frozen=True)
-class _Patience:
-    """How long a request is tried: so many attempts, waits counted, within so many seconds."""
-
-    attempts: int
-    seconds: float
-
-
-_PATIENCE = {
-    Effect.READ: _Patience(4, 90.0),  # long enough to sit out the minute of a used-up budget
-    Effect.WRITE: _Patience(3, 4.0),  # an order that leaves later is not the order that was meant
-}
-_SPARE = _Patience(2, 4.0)  # an answer that comes later proves little
+def _bare(url: str) -> str:
+    """Host and port of an address, without a password in it."""
+    return url.rpartition("://")[2].rpartition("@")[2]
 
 
 @dataclass(frozen=True)
@@ -108,8 +103,9 @@ class Witness(Protocol):
 class Rest:
     """One environment of a venue over HTTP. Safe to use from any thread.
 
-    ``clock`` is ours; ``self.clock`` is the venue's, measured before the first signed request and whenever the venue
-    complains. ``sleep`` and ``seed`` (of the jitter) are for tests.
+    ``clock`` is ours; ``self.clock`` is the venue's, measured before the first signed request, when that is too long
+    ago, and whenever the venue complains. ``home`` gives the folder in which processes share their pacing; without it
+    this client keeps to the limits by itself. ``sleep`` and ``seed`` (of the jitter) are for tests.
     """
 
     def __init__(
@@ -119,6 +115,7 @@ class Rest:
         *,
         clock: Clock,
         key: Key | None = None,
+        home: Callable[[], Path] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         timeout: tuple[float, float] = TIMEOUT,
         seed: int | None = None,
@@ -132,7 +129,9 @@ class Rest:
         told = codec.budgets()
         self._question = told if isinstance(told, Call) else None
         """Asks for the venue's budgets, once they matter; None: they are known."""
-        self._pacer, self._lock = Pacer(() if isinstance(told, Call) else told), threading.Lock()
+        budgets = () if isinstance(told, Call) else told
+        self._turns = Turns(_bare(hosts.rest), self._scope, budgets, clock=clock, sleep=sleep, key=key, home=home)
+        self._lock, self._learning = threading.Lock(), threading.Lock()
         self._idle: deque[requests.Session] = deque()
         self._closed = threading.Event()
         for name in ("urllib3.connectionpool", "urllib3.util.retry"):
@@ -150,16 +149,22 @@ class Rest:
         self._prepare_to(call)
         with suppress(ClockSkew):  # our timestamp was refused, so the request took no effect: set the clock, once more
             return self._repeat(call).value
-        self._sync(_PATIENCE[call.effect])
+        self._sync(patience(call))
         return self._repeat(call).value
 
     def sync(self) -> Offset:
         """Measure the venue's clock against ours."""
-        return self._sync(_PATIENCE[Effect.READ])
+        return self._sync(READING)
+
+    @property
+    def waiting(self) -> float:
+        """Seconds for which requests wait, because the venue's limits are used up or it said so; 0: none does."""
+        return self._turns.waiting
 
     def close(self) -> None:
         """Close every connection; what is on its way may end first."""
         self._closed.set()
+        self._turns.close()
         while self._idle:
             self._idle.pop().close()
 
@@ -168,24 +173,32 @@ class Rest:
     def _prepare_to(self, call: Call[T]) -> None:
         """Know what the call needs: the budgets once they matter, the venue's clock before a signature. Each is asked
         for with a patience of its own, not once more with every attempt of the call."""
-        question = self._question
-        if question is not None and self._pacer.worth_learning and call.effect is Effect.READ:
-            self._learn(question)
-        if call.auth is Auth.SIGNED and self.clock.offset is None:
-            self._sync(_PATIENCE[call.effect])
+        if self._clock_due(call):
+            with suppress(Unreached) if self.clock.offset else nullcontext():
+                self._sync(patience(call))
+        if self._question is not None and self._turns.worth_learning(call):
+            with suppress(Unreached) if call.orders else nullcontext():
+                self._learn(self._question, patience(call))
 
-    def _repeat(self, call: Call[T], patience: _Patience | None = None) -> _Heard[T]:
+    def _clock_due(self, call: Call[Any]) -> bool:
+        """True when the venue's clock is to be measured: for a signature, or because budgets run by it and matter."""
+        if self.clock.offset is None:
+            return call.auth is Auth.SIGNED or self._turns.busy
+        return call.auth is Auth.SIGNED and not self.clock.certain and self.clock.due(MEASURE_AGAIN)
+
+    def _repeat(self, call: Call[T], limit: Patience | None = None) -> _Heard[T]:
         from tenacity import Retrying, retry_if_exception_type
 
-        began, patience = self._ours.now(), patience or (_SPARE if call.spare else _PATIENCE[call.effect])
+        began, limit = self._ours.now(), limit or patience(call)
         retrying = Retrying(
             sleep=self._sleep,
             retry=retry_if_exception_type(Unreached),
             wait=self._pause,
-            stop=lambda state: self._enough(patience, state, began),
+            before_sleep=self._show,
+            stop=lambda state: self._enough(limit, state, began),
             reraise=True,
         )
-        return retrying(self._once, call)
+        return retrying(self._once, call, began + int(limit.seconds * SECOND))
 
     def _pause(self, state: RetryCallState) -> float:
         """Seconds until the next attempt: doubling and jittered, on top of what the venue asks for."""
@@ -195,58 +208,43 @@ class Rest:
             jitter = 0.5 + self._jitter.random() / 2
         return float(floor + min(8.0, 0.25 * 2.0 ** (state.attempt_number - 1)) * jitter)
 
-    def _enough(self, patience: _Patience, state: RetryCallState, began: int) -> bool:
+    def _show(self, state: RetryCallState) -> None:
+        """Say what is waited for, when the venue asked for it."""
+        if state.outcome is not None and isinstance(state.outcome.exception(), RateLimited):
+            self._turns.say(state.upcoming_sleep, SAID)
+
+    def _enough(self, limit: Patience, state: RetryCallState, began: int) -> bool:
         spent = max((self._ours.now() - began) / SECOND, state.idle_for)
         limited = state.outcome is not None and isinstance(state.outcome.exception(), RateLimited)
-        return spent + state.upcoming_sleep > patience.seconds or (
-            not limited and state.attempt_number >= patience.attempts
-        )
+        return spent + state.upcoming_sleep > limit.seconds or (not limited and state.attempt_number >= limit.attempts)
 
-    def _once(self, call: Call[T]) -> _Heard[T]:
-        """One attempt."""
-        ticket = self._leave(call)
+    def _once(self, call: Call[T], latest: int) -> _Heard[T]:
+        """One attempt, which leaves by ``latest`` (µs) or not at all."""
+        ticket = self._turns.take(call, latest)
         answer = self._exchange(call, ticket)
         failure = self.codec.failure(call, answer.status, answer.headers, answer.body)
         if failure is None:
             return _Heard(self._read(call, answer.body), answer.sent, answer.received)
-        if failure.retry_after:
-            with self._lock:
-                until = self._ours.now() + int(failure.retry_after * SECOND)
-                self._pacer.hold(until, order=failure.orders_only)
+        self._turns.turned_away(failure)
         raise failure.error
 
-    def _sync(self, patience: _Patience) -> Offset:
-        heard = self._repeat(self.codec.time(), patience)
+    def _sync(self, limit: Patience) -> Offset:
+        heard = self._repeat(self.codec.time(), limit)
         offset = Offset.measured(heard.sent, heard.received, heard.value)
         with self._lock:
-            self.clock.offset, self._pacer.skew = offset, offset.offset
+            self.clock.offset = offset
+            self._turns.set_clock((self.clock.offset or offset).offset)
         return offset
 
-    def _learn(self, question: Call[list[Budget]]) -> None:
-        """Take the venue's budgets, and its clock, by which their windows run."""
-        self._question = None
+    def _learn(self, question: Call[list[Budget]], limit: Patience) -> None:
+        """Take the venue's budgets; one thread asks, the others go on."""
+        if not self._learning.acquire(blocking=False):
+            return
         try:
-            self.sync()
-            budgets = self._repeat(question).value
-        except KitError:
-            self._question = question
-            raise
-        with self._lock:
-            self._pacer.learn(budgets)
-
-    def _leave(self, call: Call[Any]) -> Ticket:
-        """Leave to send now; RateLimited when the budget is used up."""
-        order, urgent = call.orders > 0, call.effect is Effect.WRITE
-        with self._lock:
-            now = self._ours.now()
-            wait = self._pacer.wait(call.weight, now, order=order, urgent=urgent, spare=call.spare) / SECOND
-            if not wait:
-                return self._pacer.send(call.weight, now, order=order)
-        raise RateLimited(
-            f"{call.method} {call.path} was held back, nothing was sent: what {self._where} lets this address ask "
-            f"is used up; there is room again in {wait:.1f} s",
-            retry_after=wait,
-        )
+            budgets = self._repeat(question, limit).value
+            self._turns.learn(budgets)
+        finally:
+            self._learning.release()
 
     # -- one exchange
 
@@ -256,8 +254,7 @@ class Rest:
             outcome: _Answer | KitError = self._transmit(call)
         except Exception as error:  # whatever a library raises here holds the URL, and must not get out
             outcome = error if isinstance(error, KitError) else self._trouble(call, error)
-        with self._lock:
-            self._pacer.answered(ticket, self.codec.used(outcome.headers) if isinstance(outcome, _Answer) else {})
+        self._turns.answered(ticket, self.codec.used(outcome.headers) if isinstance(outcome, _Answer) else {})
         if isinstance(outcome, KitError):
             raise outcome
         return outcome
@@ -368,9 +365,16 @@ class Rest:
             found["proxies"] = {}
         return {name: found[name] for name in ("proxies", "verify", "cert")}
 
+    def _scope(self) -> str:
+        """The venue and the address it sees: what is counted together."""
+        from requests.utils import select_proxy
+
+        proxy = select_proxy(self.hosts.rest, self._environment["proxies"])
+        return f"{self._where} by {_bare(proxy)}" if proxy else self._where
+
     @property
     def _where(self) -> str:
-        return self.hosts.rest.rpartition("://")[2].rpartition("@")[2]
+        return _bare(self.hosts.rest)
 
     @property
     def _advice(self) -> str:

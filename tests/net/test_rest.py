@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -126,10 +126,12 @@ class Server(ThreadingHTTPServer):
     script: list[Step]
     seen: list[Seen]
     peers: set[Any]
+    time: int
+    """What its clock shows, in ms."""
 
     def step(self, seen: Seen) -> Step:
         if seen.path == "/api/v3/time":
-            return answer({"serverTime": T0 // 1000})
+            return answer({"serverTime": self.time})
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
     @property
@@ -177,7 +179,7 @@ def silence(handler: Handler) -> None:
 @contextmanager
 def serving(*script: Step) -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
-    server.script, server.seen, server.peers = list(script), [], set()
+    server.script, server.seen, server.peers, server.time = list(script), [], set(), T0 // 1000
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -527,12 +529,18 @@ def test_a_ban_is_told_at_once_and_nothing_more_is_asked_meanwhile() -> None:
         assert c.waits == []
 
 
+LIMITS = [
+    {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
+    {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
+]
+BOOK = {"lastUpdateId": 1, "bids": [], "asks": []}
+
+
 def test_a_used_up_budget_is_sat_out_until_the_next_minute_of_the_venues_clock() -> None:
-    limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}]
-    book = {"lastUpdateId": 1, "bids": [], "asks": []}
-    used = answer(book, X_MBX_USED_WEIGHT_1M="5990")
-    known = answer({"rateLimits": limits, "symbols": []}, X_MBX_USED_WEIGHT_1M="5999")
-    with serving(used, known, answer(book, X_MBX_USED_WEIGHT_1M="5")) as server, client(server) as c:
+    used = answer(BOOK, X_MBX_USED_WEIGHT_1M="5990")
+    known = answer({"rateLimits": LIMITS, "symbols": []}, X_MBX_USED_WEIGHT_1M="5999")
+    with serving(used, known, answer(BOOK, X_MBX_USED_WEIGHT_1M="5")) as server, client(server) as c:
+        server.time += 2_000
         c.clock.set(T0 + 1000 * SECOND)
         for _ in range(3):
             c.rest.do(BINANCE.book("BTCUSDT", 100))
@@ -542,8 +550,117 @@ def test_a_used_up_budget_is_sat_out_until_the_next_minute_of_the_venues_clock()
             "depth",
             "depth",
         ]
-        assert MINUTE / SECOND <= sum(c.waits) < MINUTE / SECOND + 1
+        assert 58 <= sum(c.waits) < 59
         assert c.rest.clock.now() >= T0 + MINUTE
+
+
+def test_a_long_wait_is_said_once_and_shows_as_long_as_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(answer(error(-1003), 429, Retry_After="7"), answer([])) as server, client(server) as c:
+        shown: list[float] = []
+        slept = c.rest._turns._sleep
+
+        def sleep(seconds: float) -> None:
+            shown.append(c.rest.waiting)
+            slept(seconds)
+
+        c.rest._turns._sleep = c.rest._sleep = sleep
+        c.rest.do(BINANCE.open_orders(BTC))
+        assert shown == [pytest.approx(7.0, abs=0.6)]
+        assert c.rest.waiting == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "wait for 7 s: the venue said so" in caplog.text
+
+
+def test_a_wait_that_is_not_waited_for_is_raised_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(answer(error(-1003), 418, Retry_After="3600")) as server, client(server) as c:
+        with pytest.raises(RateLimited):
+            c.rest.do(BINANCE.quote("BTCUSDT"))
+        assert c.rest.waiting == 3600
+    assert not caplog.records
+
+
+def test_a_short_wait_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(answer(error(-1003), 429, Retry_After="1"), answer([])) as server, client(server) as c:
+        c.rest.do(BINANCE.open_orders(BTC))
+    assert not caplog.records
+
+
+def test_an_order_that_would_wait_longer_than_it_is_meant_for_is_limited_at_once() -> None:
+    with serving(answer(error(-1003), 429, Retry_After="30"), answer(PLACED)) as server, client(server) as c:
+        with pytest.raises(RateLimited):
+            c.rest.do(replace(BINANCE.quote("BTCUSDT"), spare=True))
+        with pytest.raises(RateLimited, match="nothing was sent") as caught:
+            c.rest.do(ORDER)
+        assert 29 <= caught.value.retry_after <= 30
+        assert server.asked == ["GET"]
+        assert c.waits == []
+
+
+def test_an_order_waits_for_a_moment() -> None:
+    with serving(answer(PLACED)) as server, client(server) as c:
+        c.rest.sync()
+        with c.rest._turns._pacing.open() as pacer:
+            pacer.hold(T0 + 2 * SECOND, order=True, account=c.rest._turns._account)
+        c.rest.do(ORDER)
+        assert server.asked == ["POST"]
+        assert c.waits == [2.0]
+
+
+def test_a_few_orders_have_a_question_learn_the_limits_and_not_an_order() -> None:
+    placed = answer(PLACED, X_MBX_ORDER_COUNT_10S="6")
+    known = answer({"rateLimits": LIMITS, "symbols": []})
+    with serving(placed, placed, known, answer([])) as server, client(server) as c:
+        c.rest.do(ORDER)
+        c.rest.do(ORDER)
+        c.rest.do(BINANCE.open_orders(BTC))
+        paths = [seen.path.rpartition("/")[2] for seen in server.seen if seen.path != TIME.path]
+        assert paths == ["order", "order", "exchangeInfo", "openOrders"]
+
+
+def test_an_order_leaves_though_the_limits_can_not_be_learned_but_no_more_than_the_venue_takes() -> None:
+    placed = answer(PLACED, X_MBX_ORDER_COUNT_10S="99")
+    known = answer({"rateLimits": LIMITS, "symbols": []})
+    full = answer(PLACED, X_MBX_ORDER_COUNT_10S="100")
+    with serving(placed, *([answer(b"", 503)] * 3), placed, known, full) as server, client(server) as c:
+        server.time += 1_000
+        for _ in range(3):
+            c.rest.do(ORDER)
+        with pytest.raises(RateLimited, match="used up"):
+            c.rest.do(ORDER)
+        assert server.asked == ["POST", "GET", "GET", "GET", "POST", "GET", "POST"]
+
+
+def test_a_clock_that_was_measured_long_ago_is_measured_again_and_an_order_leaves_all_the_same() -> None:
+    with serving(answer(PLACED)) as server, client(server) as c:
+        c.rest.do(ORDER)
+        c.clock.advance(11 * MINUTE)
+        c.rest.do(ORDER)
+        c.rest.do(ORDER)
+        assert [seen.path == TIME.path for seen in server.seen] == [True, False, True, False, False]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_signed_order_follows_no_redirect(status: int) -> None:
+    with serving(answer(PLACED)) as other:
+        away = answer(b"", status, Location=f"http://127.0.0.1:{other.server_port}/api/v3/order")
+        with serving(away) as server, client(server) as c, pytest.raises(OutcomeUnknown):
+            c.rest.do(ORDER)
+        assert server.asked == ["POST"]
+        assert not other.seen
+
+
+def test_clients_of_one_home_share_what_is_used_and_what_the_venue_said(tmp_path: Path) -> None:
+    with serving(answer(error(-1003), 418, Retry_After="3600")) as server:
+        hosts = Hosts(f"http://127.0.0.1:{server.server_port}", "")
+        one, two = (Rest(BINANCE, hosts, clock=ManualClock(T0), home=lambda: tmp_path) for _ in range(2))
+        with pytest.raises(RateLimited, match="banned for a while"):
+            one.do(BINANCE.quote("BTCUSDT"))
+        with pytest.raises(RateLimited, match=r"said so; every program.*pacing\.sqlite"):
+            two.do(BINANCE.quote("BTCUSDT"))
+        assert two.waiting == 3600
+        assert len(server.seen) == 1
+        one.close()
+        two.close()
 
 
 # -- discretion -------------------------------------------------------------------------------------------------------
