@@ -47,7 +47,9 @@ class Link:
     allowance: Allowance
     opened: int | None = None
     heard: int = 0
-    """When application data last came, or REST vouched for the silence."""
+    """When application data last came."""
+    vouched: int = 0
+    """When REST last showed that the silence is the market's. It does not show that nothing was missed."""
     whole: int | None = None
     """Since when all that was asked for is confirmed."""
     ends: int | None = None
@@ -67,6 +69,11 @@ class Link:
     outbox: deque[Message] = field(default_factory=deque)
     held: deque[tuple[MarketEvent, int]] = field(default_factory=lambda: deque(maxlen=HELD))
     """What came on it, and when, while another one was in use."""
+
+    @property
+    def alive(self) -> int:
+        """When it was last known not to be mute."""
+        return max(self.heard, self.vouched)
 
     def settled(self, wanted: Iterable[Subscription]) -> bool:
         """True when every one of ``wanted`` is confirmed or refused."""

@@ -171,7 +171,7 @@ class Supervisor:
     def vouch(self, now: int) -> None:
         """REST has shown that a silent connection is quiet, not mute."""
         if self._link is not None:
-            self._link.heard = max(self._link.heard, now)
+            self._link.vouched = now
 
     # -- what happened
 
@@ -376,8 +376,8 @@ class Supervisor:
                     self._end(link, f"no connection came about within {OPENING // SECOND} s", now)
             elif link.unanswered(now - self._mute_after):
                 self._end(link, "the venue did not confirm the subscriptions", now)
-            elif now - link.heard >= self._mute_after and link.asked:
-                self._end(link, f"the connection was mute for {(now - link.heard) // SECOND} s", now)
+            elif now - link.alive >= self._mute_after and link.asked:
+                self._end(link, f"the connection was mute for {(now - link.alive) // SECOND} s", now)
 
     def _replace(self, now: int) -> None:
         """Let the older of two connections go once the newer has everything and has had it long enough."""
@@ -386,7 +386,7 @@ class Supervisor:
             return
         newest = new.held[-1][1] if new.held else 0
         both = old.heard - new.whole >= OVERLAP
-        quiet = now - new.whole >= OVERLAP + PATIENCE and newest <= old.heard + SECOND
+        quiet = now - new.whole >= OVERLAP + PATIENCE and newest <= old.alive + SECOND
         if both or quiet:
             self._hangups.append(Hangup(old.number))
             self._next = None

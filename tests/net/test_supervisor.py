@@ -412,6 +412,18 @@ def test_a_first_connection_that_dies_too_soon_is_said_to_have_dropped() -> None
     assert scene.ear.said[-3:] == [("down", Channel.TRADE, "cut"), ("up", Channel.TRADE, new), ("event", 3)]
 
 
+def test_that_rest_vouches_for_a_connection_does_not_show_that_nothing_was_missed_on_it() -> None:
+    scene = Scene(TRADES)
+    old, new = rotate(scene)
+    for number in range(2, 30):
+        scene.hear(new, trade(number))
+        scene.supervisor.vouch(scene.now)
+        scene.after(0.1)
+    assert scene.supervisor.handovers == 0
+    scene.supervisor.ended(old, "gone", scene.now)
+    assert scene.ear.of("down") == [(Channel.TRADE, "gone")]
+
+
 def test_an_old_connection_that_is_mute_beside_a_lively_new_one_is_a_drop() -> None:
     scene = Scene(TRADES)
     _, new = rotate(scene)

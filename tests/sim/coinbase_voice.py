@@ -70,11 +70,12 @@ class CoinbaseVoice:
     # -- the connection
 
     def hear(self, text: str) -> Heard:
-        """There are no numbers in what is asked."""
+        """There are no numbers in what is asked: here 1 stands for all that is subscribed to, 0 for the rest."""
         message = msgspec.json.decode(text)
         channel = CHANNELS.get(message["channel"])
         streams = (stream(native, channel) for native in message["product_ids"]) if channel else ()
-        return Heard(message["type"] == "subscribe", 0, tuple(streams))
+        subscribes = message["type"] == "subscribe"
+        return Heard(subscribes, int(subscribes), tuple(streams))
 
     def agree(self, heard: Heard, active: Set[str]) -> list[bytes]:
         """All that is subscribed, whatever was asked."""

@@ -246,7 +246,9 @@ class Network:
             self._bring(wire, said)
 
     def _agree(self, wire: Wire, heard: Heard) -> None:
-        for answer in self._voice.agree(heard, wire.streams):
+        asked = set(heard.streams)
+        active = wire.streams | asked if heard.subscribes else wire.streams - asked
+        for answer in self._voice.agree(heard, active):
             if self._random.random() >= self.mix.ack_lost:
                 self._put(wire, self._count(wire, answer), ("ack", heard.number))
 

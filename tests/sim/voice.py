@@ -92,7 +92,7 @@ class Voice(Protocol):
         ...
 
     def agree(self, heard: Heard, active: Set[str]) -> list[bytes]:
-        """The answers to what was taken; ``active`` are the streams that the connection has now."""
+        """The answers to what is taken; ``active`` are the streams that the connection then has."""
         ...
 
     def refuse(self, heard: Heard) -> list[tuple[str, bytes]]:
