@@ -25,11 +25,13 @@ SOON = 50_000
 """µs until it is worth asking again when only answers on their way stand in the way."""
 
 ALL = 1.0
-"""The share of a budget that orders and cancels may use."""
+"""The share of a budget that cancels may use."""
 FOR_ACCOUNT = 0.95
-"""The share for questions about our own orders and account: an unknown order is to be found out about."""
-FOR_READS = 0.9
-"""The share for other questions."""
+"""The share for questions about our own orders and account: what became of an order must be found out."""
+FOR_ORDERS = 0.9
+"""The share for orders. At Binance the rest lets as many be cancelled as may be placed."""
+FOR_READS = 0.8
+"""The share for other questions. At Binance the rest lets as many orders be placed and cancelled as it takes."""
 FOR_SPARE = 0.7
 """The share for questions that are not worth waiting for."""
 
@@ -124,8 +126,11 @@ class Trail(msgspec.Struct, tag=True):
             self.gone = sorted((min(end, last), cost) for end, cost in self.gone if end > at)
 
     def until_free(self, cost: int, flying: int, share: float, at: int) -> int:
-        """µs until ``cost`` more fits into ``share`` of the budget. A cost above the budget fits an unused window."""
-        over, wait = sum(spent for _, spent in self.gone) + cost - self.budget.limit * share, 0
+        """µs until ``cost`` more fits. A cost above the budget fits an unused window.
+
+        Half of what is kept back from ``share`` is: this window never ends, so it is never given free.
+        """
+        over, wait = sum(spent for _, spent in self.gone) + cost - self.budget.limit * (1 + share) / 2, 0
         for end, spent in self.gone:
             if over <= 0:
                 break
@@ -184,7 +189,8 @@ class Pacer(msgspec.Struct):
         waits = [0, self.held_until(orders, account) - now]
         for name, meter, cost, at in self._charged(weight, orders, account, now):
             meter.turn(at, self.events)
-            waits.append(meter.until_free(cost, self._flying(name, account), share, at))
+            part = ALL if "ORDER" in name else share
+            waits.append(meter.until_free(cost, self._flying(name, account), part, at))
         return max(waits)
 
     def send(self, weight: int, now: int, *, orders: int = 0, account: str = "") -> Ticket:

@@ -15,7 +15,7 @@ from typing import Any
 
 from kit.clock import DAY, SECOND, Clock
 from kit.errors import RateLimited
-from kit.net.pacing import ALL, FOR_ACCOUNT, FOR_READS, FOR_SPARE, Ticket
+from kit.net.pacing import ALL, FOR_ACCOUNT, FOR_ORDERS, FOR_READS, FOR_SPARE, Ticket
 from kit.net.shared_pacing import SharedPacing
 from kit.venues.base import Auth, Budget, Call, Effect, Failure, Key
 
@@ -52,8 +52,8 @@ def patience(call: Call[Any]) -> Patience:
 
 def share(call: Call[Any]) -> float:
     """How much of the limits the call may use: the less depends on it, the more it leaves to others."""
-    if call.orders or call.effect is Effect.WRITE:
-        return ALL
+    if call.effect is Effect.WRITE:
+        return FOR_ORDERS if call.orders else ALL
     if call.spare:
         return FOR_SPARE
     return FOR_ACCOUNT if call.auth is Auth.SIGNED else FOR_READS

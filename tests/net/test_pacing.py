@@ -20,6 +20,7 @@ from kit.net.pacing import (
     ALL,
     EDGE,
     FOR_ACCOUNT,
+    FOR_ORDERS,
     FOR_READS,
     FOR_SPARE,
     LATE,
@@ -55,12 +56,12 @@ def test_questions_leave_room_for_orders_as_long_as_the_window_lasts() -> None:
     steered.answered(steered.send(2, T0), {WEIGHT: 5500})
     assert steered.wait(1, T0, orders=1, share=ALL) == 0
     wait = steered.wait(100, T0)
-    assert wait == pytest.approx(19 * SECOND, abs=SECOND)  # a tenth is kept for the whole, so 400 for two thirds of it
+    assert wait == pytest.approx(39 * SECOND, abs=SECOND)  # 1,200 are kept for the whole, so 400 for a third of it
     assert steered.wait(100, T0 + wait - SOON) > 0
     assert steered.wait(100, T0 + wait) == 0
 
 
-@pytest.mark.parametrize("share", [FOR_SPARE, FOR_READS, FOR_ACCOUNT, ALL])
+@pytest.mark.parametrize("share", [FOR_SPARE, FOR_READS, FOR_ORDERS, FOR_ACCOUNT, ALL])
 def test_what_others_depend_on_less_leaves_more(share: float) -> None:
     steered = pacer()
     steered.answered(steered.send(2, T0), {WEIGHT: int(6000 * share) - 1})
@@ -86,7 +87,7 @@ def test_an_answer_that_was_overtaken_does_not_lower_the_count() -> None:
 
 def test_requests_in_flight_count_before_their_answers_do() -> None:
     steered = pacer()
-    tickets = [steered.send(50, T0) for _ in range(118)]
+    tickets = [steered.send(50, T0) for _ in range(104)]
     assert steered.wait(50, T0) == SOON  # what is on its way may be counted already: worth asking again
     for n, ticket in enumerate(tickets, 1):
         steered.answered(ticket, {WEIGHT: n})
@@ -95,7 +96,7 @@ def test_requests_in_flight_count_before_their_answers_do() -> None:
 
 def test_an_answer_that_never_came_counts_as_used() -> None:
     steered = pacer()
-    for _ in range(118):
+    for _ in range(104):
         steered.answered(steered.send(50, T0), {})
     assert steered.wait(50, T0) > SECOND
     assert steered.wait(50, T0 + MINUTE) == 0
@@ -168,6 +169,21 @@ def test_a_full_order_count_stops_orders_and_nothing_else() -> None:
     steered.answered(steered.send(1, T0, orders=1), {WEIGHT: 9, ORDERS: 100})
     assert steered.wait(1, T0, orders=1, share=ALL) == 9 * SECOND + EDGE
     assert steered.wait(25, T0) == steered.wait(1, T0, share=ALL) == 0
+
+
+def test_orders_leave_room_for_as_many_cancels() -> None:
+    steered, now, end = pacer(), T0, T0 + 59 * SECOND
+    steered.answered(steered.send(2, T0), {WEIGHT: 6000 * 8 // 10})
+    used, placed = 6000 * 8 // 10, 0
+    while now < end:
+        if not steered.wait(1, now, orders=1, share=FOR_ORDERS):
+            used, placed = used + 1, placed + 1
+            steered.answered(steered.send(1, now, orders=1), {WEIGHT: used})
+            assert steered.wait(1, now, share=ALL) == 0
+            used += 1
+            steered.answered(steered.send(1, now), {WEIGHT: used})
+        now += SECOND // 20
+    assert placed > 550
 
 
 def test_orders_are_counted_per_account_and_by_their_number() -> None:
@@ -253,7 +269,7 @@ def test_a_venue_that_tells_nothing_is_asked_no_more_than_its_limit_in_any_stret
             now += SECOND // 50
         steered.skew = HOUR  # the clock has been measured: that changes nothing
     assert all(later - at > SECOND for at, later in zip(asked, asked[10:], strict=False))
-    assert asked[-1] - asked[0] < 100 / (10 * FOR_READS - 1) * (SECOND + EDGE)
+    assert asked[-1] - asked[0] < 100 / (9 - 1) * (SECOND + EDGE)
 
 
 def test_a_burst_leaves_at_once_as_far_as_the_limit_reaches() -> None:
@@ -267,7 +283,7 @@ def test_a_burst_leaves_at_once_as_far_as_the_limit_reaches() -> None:
 
 def test_what_is_not_worth_waiting_for_leaves_some_of_it_to_the_rest() -> None:
     steered = Pacer([Budget("REQUESTS", 10, 10 * SECOND, sliding=True)])
-    for _ in range(7):
+    for _ in range(8):
         assert steered.wait(1, T0, share=FOR_SPARE) == 0
         steered.send(1, T0)
     assert steered.wait(1, T0, share=FOR_SPARE) > 0
