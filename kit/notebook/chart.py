@@ -121,7 +121,7 @@ def _title(attrs: Mapping[Any, Any], merged: int) -> str:
     if merged > 1:
         words.append(f"{merged} {interval} bars to a candle".replace("  ", " "))
     if said := badge(attrs):
-        words.append(f'<b><span style="color:{FORMING}">{said}</span></b>')
+        words.append(f'<b><span style="color:{DOWN if said == "LIVE" else FORMING}">{said}</span></b>')
     words.append("UTC")
     return " · ".join(words)
 

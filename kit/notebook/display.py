@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from kit.market.feed import FeedState
-from kit.model import OrderStatus
+from kit.notebook import panel
 from kit.notebook.chart import DOWN, FORMING, INK, UP, without_theme
 from kit.notebook.live_view import Followed, live_view, still
+from kit.notebook.panel import origin, section
 from kit.notebook.static import card, heading, pill, table
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ TONES: Mapping[str, str] = {
     "expired": INK,
     "canceled": INK,
 }
-OPEN_ORDER = ["symbol", "side", "type", "qty", "price", "stop", "status", "filled", "created", "id"]
-
 FILL = ["time", "side", "qty", "price", "fee", "fee_asset", "maker"]
 SHARES = {"return", "buy_and_hold", "annual_return", "annual_volatility", "max_drawdown", "exposure", "win_rate"}
 
@@ -49,23 +46,15 @@ def order_html(order: Order) -> str:
     return card(
         heading(pill(status, TONES.get(status, INK)), escape(repr(order).strip("<>"))),
         f'<div style="opacity:.8">{escape(order.why())}</div>',
-        _section("Fills", fills[FILL]) if len(fills) else "",
+        section("Fills", fills[FILL]) if len(fills) else "",
     )
 
 
-def broker_html(broker: Broker) -> str:
-    """An account: what it holds, what it is in, and what still works in the market."""
-    orders, positions = broker.orders, broker.positions
-    working = orders[~orders["status"].isin([status.value for status in OrderStatus if status.final])]
-    about = f"account {escape(broker.account)}, session {escape(broker.session)}, on {escape(broker.terms.venue)}"
-    return card(
-        heading(f"<b>{escape(broker.terms.kind.capitalize())}</b>", _origin(broker.environment), about),
-        heading(escape(broker.notice)) if broker.notice else "",
-        heading(pill(f"HALTED: {broker.halted}", DOWN)) if not broker.closed and broker.halted else "",
-        _section("Balances", broker.balances),
-        _section("Positions", positions[positions["qty"] != 0]),
-        _section("Open orders", working[OPEN_ORDER]),
-    )
+def broker_bundle(broker: Broker) -> dict[str, Any]:
+    """An account: a panel with its kill switch where a kernel can hear it, else the picture of this moment."""
+    if broker.closed or not _has_kernel():
+        return panel.still(broker)
+    return panel.account_panel(broker)._repr_mimebundle_()
 
 
 def result_bundle(result: Result) -> dict[str, Any]:
@@ -80,7 +69,7 @@ def result_bundle(result: Result) -> dict[str, Any]:
     fig.update_layout(margin={"r": 270})
     rows = [{"statistic": name, "value": value} for name, value in said]
     html = card(
-        heading(f"<b>{escape(result.strategy)}</b>", _origin(result.environment)),
+        heading(f"<b>{escape(result.strategy)}</b>", origin(result.environment)),
         table(["statistic", "value"], rows, most=len(rows)),
     )
     shown = fig._repr_mimebundle_()
@@ -88,11 +77,11 @@ def result_bundle(result: Result) -> dict[str, Any]:
 
 
 MIMEBUNDLES: Mapping[tuple[str, str], Callable[[Any], dict[str, Any]]] = {
+    ("kit.broker.broker", "Broker"): broker_bundle,
     ("kit.net.live", "Live"): live_bundle,
     ("kit.research.report", "Result"): result_bundle,
 }
 HTML: Mapping[tuple[str, str], Callable[[Any], str]] = {
-    ("kit.broker.broker", "Broker"): broker_html,
     ("kit.broker.order", "Order"): order_html,
 }
 
@@ -119,18 +108,6 @@ def _has_kernel() -> bool:
     from IPython import get_ipython  # there is one: it is what asks for this display
 
     return getattr(get_ipython(), "kernel", None) is not None
-
-
-def _section(title: str, frame: pd.DataFrame) -> str:
-    named = frame.reset_index() if frame.index.name is not None else frame
-    columns = [str(name) for name in named.columns]
-    rows = (dict(zip(columns, row, strict=True)) for row in named.itertuples(index=False, name=None))
-    return f'<div style="margin-top:6px;font-weight:600">{escape(title)}</div>{table(columns, rows)}'
-
-
-def _origin(environment: str) -> str:
-    """The pill that says where prices and money come from; real money in red."""
-    return pill(environment, DOWN if environment == "LIVE" else FORMING)
 
 
 def _figure(name: str, value: float) -> str:

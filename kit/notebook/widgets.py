@@ -1,4 +1,4 @@
-"""What runs in the browser: the live chart and, once per kernel, plotly.js. Imported when a view is first shown."""
+"""What runs in the browser: live chart, account panel and, once per kernel, plotly.js. Imported when first shown."""
 
 from __future__ import annotations
 
@@ -32,5 +32,24 @@ class LiveChart(anywidget.AnyWidget):
     """symbol, interval, badge, badge's tone, price decimals, bar length in ms."""
     bars = traitlets.Bytes().tag(sync=True)
     """Closed bars: float64, six columns one after the other: open time in ms, open, high, low, close, volume."""
+    ended = traitlets.Unicode().tag(sync=True)
+    """Why nothing more will come; empty while it follows."""
+
+
+class AccountPanel(anywidget.AnyWidget):
+    """One account and its kill switch (``panel.js``). A click comes as a message whose ``verb`` is halt or resume."""
+
+    _esm = HERE.joinpath("panel.js").read_text(encoding="utf-8")
+    _css = HERE.joinpath("panel.css").read_text(encoding="utf-8")
+
+    account = traitlets.Unicode().tag(sync=True)
+    picture = traitlets.Unicode().tag(sync=True)
+    """The account as HTML."""
+    halted = traitlets.Unicode().tag(sync=True)
+    """Why it is halted; empty when it is not."""
+    note = traitlets.Unicode().tag(sync=True)
+    """What came of the last click."""
+    answered = traitlets.Int(0).tag(sync=True)
+    """How many clicks have been answered."""
     ended = traitlets.Unicode().tag(sync=True)
     """Why nothing more will come; empty while it follows."""

@@ -24,6 +24,7 @@ from kit.errors import LiveForbidden, MissingKey, UsageError
 from kit.model import Instrument, OrderRequest, OrderType, Side
 from kit.notebook import display
 from kit.notebook.chart import equity_figure
+from kit.notebook.panel import account_html
 from kit.venue import Venue
 from kit.venues.base import Auth, Call, Effect, Hosts, Key
 from kit.venues.binance import BINANCE
@@ -224,7 +225,7 @@ def test_a_live_account_shows_itself_everywhere(live_host: LiveHost, venue: Venu
     assert "REAL MONEY" in repr(broker)
     assert "· live on LIVE, REAL MONEY ·" in repr(order)
     assert "live on LIVE, REAL MONEY" in display.order_html(order)
-    assert "REAL MONEY" in display.broker_html(broker)
+    assert "REAL MONEY" in account_html(broker)
     for name in ("orders", "fills", "positions", "balances", "equity"):
         attrs = getattr(broker, name).attrs
         assert (attrs["environment"], attrs["kind"]) == ("LIVE", "live"), name
