@@ -1,7 +1,7 @@
 """An account on screen: what it holds, what works in the market, and its kill switch.
 
-The switch is heard while a cell runs where JupyterLab gives widgets a thread of their own in the kernel (ipykernel 7
-with JupyterLab 4.4 or newer); elsewhere it waits for the cell, which the page says, with the way that does not wait.
+A kernel hears of a click between two cells. While one runs, the page says after some seconds that nobody answers, and
+names the way that needs no answer: ``kit halt`` in a terminal, which the account's watch notices whatever cell runs.
 """
 
 from __future__ import annotations
