@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from kit.clock import SECOND
 from kit.errors import UnknownName, UsageError
@@ -22,7 +22,6 @@ from kit.venues import coinbase_failures as failures
 from kit.venues import coinbase_streams as streams
 from kit.venues import coinbase_wire as wire
 from kit.venues.base import (
-    Auth,
     Budget,
     Call,
     Columns,
@@ -37,6 +36,7 @@ from kit.venues.base import (
     Streaming,
     Subscription,
 )
+from kit.venues.public import PublicOnly
 from kit.venues.wire import reading
 
 T = TypeVar("T")
@@ -61,20 +61,20 @@ _GRANULARITIES = {
 }
 
 
-class Coinbase:
+class Coinbase(PublicOnly):
     """The codec of Coinbase Advanced Trade, as far as market data goes.
 
     Ranges are half-open, [start, end), in µs; Coinbase counts in seconds, which is met here. Answers that are not what
     was promised raise BadAnswer. Instruments are ``BTC/USD``, natively ``BTC-USD``.
     """
 
-    name = "coinbase"
+    name, title = "coinbase", "Coinbase"
     environments: Mapping[str, Hosts] = MappingProxyType(
         {"data": Hosts("https://api.coinbase.com", "wss://advanced-trade-ws.coinbase.com")}
     )
     intervals: Mapping[str, int] = MappingProxyType({name: INTERVALS[name] for name in _GRANULARITIES})
-    client_id_alphabet = "0123456789abcdef-"  # the documentation shows UUIDs
-    client_id_length = 36
+    client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    client_id_length = 36  # of the UUIDs that the documentation shows; other text is taken too
     spelling = Spelling("-")
     past = Past(candles=PAGE, trades=TRADES, prints=Prints.NEWEST, windows=True)
     streaming = Streaming(
@@ -166,19 +166,6 @@ class Coinbase:
 
     # ---- wire
 
-    def sign(self, call: Call[T], key: Key, now: int, recv_window_ms: int = 5_000) -> Call[T]:
-        """``call`` as it is: all of this codec's are open to anybody. UsageError for one that needs a key."""
-        if call.auth is Auth.NONE:
-            return call
-        raise UsageError(
-            f"{call.method} {call.path} was not sent: the kit does not speak Coinbase's orders and accounts yet, "
-            "only its public market data; trade on paper there, or with a key at another venue"
-        )
-
-    def encode(self, params: Params) -> str:
-        """The query string of ``params``."""
-        return urlencode(params, quote_via=quote, safe="")
-
     def headers(self, key: Key | None) -> dict[str, str]:
         """What every request carries: without it, public answers come out of a cache and may be a second old."""
         return {"Cache-Control": "no-cache"}
@@ -187,15 +174,7 @@ class Coinbase:
         """None for an answer worth reading; otherwise what it says about the request, and the error to raise."""
         return failures.failure(call, status, headers, body)
 
-    def used(self, headers: Mapping[str, str]) -> Mapping[str, int]:
-        """Nothing: no header tells."""
-        return {}
-
     # ---- streams
-
-    def stream_url(self, hosts: Hosts) -> str:
-        """The market-data endpoint; it hangs up on who has asked for nothing after five seconds."""
-        return hosts.stream
 
     def subscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the codecs' word
         """The text that adds products to a channel; the wire has no ids. UsageError for bars, which it lacks."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
-from urllib.parse import urlencode
 
 from kit.clock import SECOND
 from kit.errors import UnknownName, UsageError
@@ -22,7 +21,6 @@ from kit.venues import kraken_failures as failures
 from kit.venues import kraken_streams as streams
 from kit.venues import kraken_wire as wire
 from kit.venues.base import (
-    Auth,
     Budget,
     Call,
     Columns,
@@ -37,6 +35,7 @@ from kit.venues.base import (
     Streaming,
     Subscription,
 )
+from kit.venues.public import PublicOnly
 from kit.venues.wire import reading
 
 T = TypeVar("T")
@@ -47,13 +46,13 @@ DEEPEST = 500
 """The most levels a REST book has on a side (get-order-book)."""
 
 
-class Kraken:
+class Kraken(PublicOnly):
     """The codec of Kraken Spot's market data. Ranges are half-open, [start, end), in µs.
 
     Answers that are not what was promised raise BadAnswer.
     """
 
-    name = "kraken"
+    name, title = "kraken", "Kraken"
     environments: Mapping[str, Hosts] = MappingProxyType(
         {"data": Hosts("https://api.kraken.com", "wss://ws.kraken.com/v2")}
     )
@@ -147,19 +146,6 @@ class Kraken:
 
     # ---- wire
 
-    def sign(self, call: Call[T], key: Key, now: int, recv_window_ms: int = 5_000) -> Call[T]:
-        """``call`` as it is where it needs no signature; UsageError otherwise: orders are not spoken yet."""
-        if call.auth is Auth.NONE:
-            return call
-        raise UsageError(
-            f"{call.method} {call.path}: orders and accounts at Kraken are not spoken yet, only its market data is; "
-            "nothing was sent. Trade on paper, with kit.paper(venue)"
-        )
-
-    def encode(self, params: Params) -> str:
-        """The query string of ``params``."""
-        return urlencode(params)
-
     def headers(self, key: Key | None) -> dict[str, str]:
         """Nothing: public questions carry no key."""
         return {}
@@ -168,15 +154,7 @@ class Kraken:
         """None for an answer worth reading; otherwise what it says about the request, and the error to raise."""
         return failures.failure(call, status, headers, body)
 
-    def used(self, headers: Mapping[str, str]) -> Mapping[str, int]:
-        """Nothing: Kraken does not tell what is used."""
-        return {}
-
     # ---- streams
-
-    def stream_url(self, hosts: Hosts) -> str:
-        """The one endpoint of all public channels."""
-        return hosts.stream
 
     def subscribe(self, subscriptions: Sequence[Subscription], id: int) -> str:  # noqa: A002 - the wire's word
         """The text that adds one channel of many instruments; each has its own ack, which names it."""
