@@ -120,11 +120,11 @@ class Link:
     def answered(self, ack: Ack) -> set[Subscription]:
         """The subscriptions an answer speaks of; they are open questions no more."""
         if ack.active is not None:
-            spoken = {
-                sub for _, subs in self.pending.values() for sub in subs if (sub.channel, sub.native) in ack.active
-            }
-        elif ack.id is None:  # a complaint about no message in particular: it may concern any of them
-            spoken = {sub for _, subs in self.pending.values() for sub in subs if ack.native in ("", sub.native)}
+            waiting = self.refused.keys() | {sub for _, subs in self.pending.values() for sub in subs}
+            spoken = {sub for sub in waiting if (sub.channel, sub.native) in ack.active}
+        elif ack.id is None:  # a complaint about no message in particular: it may concern any that has brought nothing
+            waiting = {sub for _, subs in self.pending.values() for sub in subs} - self.confirmed
+            spoken = {sub for sub in waiting if ack.native in ("", sub.native)}
         else:
             _, subs = self.pending.get(int(ack.id), (0, set()))
             spoken = {sub for sub in subs if ack.native in ("", sub.native)}

@@ -261,8 +261,9 @@ class Supervisor:
         fresh = subs - link.confirmed  # a first frame may have confirmed it before the venue's word comes
         link.confirmed |= fresh
         link.renewing -= subs
-        for sub in subs & self._refusals.keys():
-            del self._refusals[sub]
+        for sub in subs:
+            self._refusals.pop(sub, None)
+            link.refused.pop(sub, None)  # a complaint that named nobody was about another one
         if link.whole is None and link.settled(self.routes.wanted):
             link.whole = now
         if link is self._link:

@@ -12,8 +12,9 @@ import pytest
 from kit.clock import SECOND
 from kit.market.book import BookRule
 from kit.model import BookSnapshot, Channel, Trade
+from kit.net.link import Allowance, Link
 from kit.net.supervisor import BEAT, OVERLAP, Action, Backoff, Hangup, Open, Send, Supervisor
-from kit.venues.base import MarketEvent, Numbered, Subscription
+from kit.venues.base import Ack, MarketEvent, Numbered, Subscription
 from kit.venues.binance import BINANCE, Binance
 
 TRADES = Subscription(Channel.TRADE, "BTCUSDT")
@@ -271,6 +272,26 @@ def test_a_refused_subscription_is_told_to_whom_it_concerns_and_asked_for_again_
     scene.after(130, hears=True)
     scene.acknowledge(link, scene.sent[-1][1]["id"])
     assert other.of("up") == [(Channel.TRADE, link)]
+
+
+def test_what_comes_all_the_same_was_not_refused_and_is_not_asked_for_again() -> None:
+    scene = Scene(TRADES)
+    scene.answers = False
+    link = scene.connect()
+    scene.acknowledge(link, 1, error={"code": 2, "msg": "somebody asked for something wrong"})
+    scene.hear(link, trade(1))
+    assert scene.ear.of("up") == [(Channel.TRADE, link)]
+    scene.after(60, hears=True)
+    assert len(scene.sent) == 1
+
+
+def test_a_list_of_all_that_is_subscribed_clears_what_an_error_that_named_nobody_was_taken_for() -> None:
+    link = Link(1, START, Allowance(1, 1.0), asked={TRADES, QUOTES})
+    link.pending[1] = START, {TRADES, QUOTES, BARS}
+    link.confirmed = {BARS}  # a frame of it has come
+    assert link.answered(Ack(None, "no")) == {TRADES, QUOTES}
+    link.refused = {TRADES: START, QUOTES: START}
+    assert link.answered(Ack(None, active=frozenset({(Channel.TRADE, TRADES.native)}))) == {TRADES}
 
 
 def test_an_unreadable_frame_ends_the_connection() -> None:
