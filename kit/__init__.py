@@ -12,7 +12,7 @@ For education and research; no advice. Simulated results promise nothing.
 """
 
 from kit import errors
-from kit.broker.accounts import live, paper
+from kit.broker.accounts import journal, live, paper
 from kit.broker.broker import Broker
 from kit.broker.order import Order
 from kit.market.candles import resample
@@ -72,6 +72,7 @@ __all__ = [
     "ema",
     "errors",
     "highest",
+    "journal",
     "live",
     "load_ipython_extension",
     "lowest",

@@ -292,7 +292,7 @@ def _same_order(record: OrderRecord, request: OrderRequest, intent: Intent) -> N
     kind = (placed.symbol, placed.side, placed.type) == (request.symbol, request.side, request.type)
     if placed == request or (kind and intent.implicit):
         return
-    name = f"key={intent.parts[-1]!r}" if intent.parts[:1] == ("key",) else "this intent"
+    name = f"key={intent.parts[-1]!r}" if intent.parts[:1] == ("key",) else "this call of this cell"
     raise BadOrder(
         f"{name} has placed {describe(placed)} already and can't also mean {describe(request)}; nothing was sent. "
         "Another key= is another order, again=True places one more of this"
