@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import logging
 import pickle
 import re
@@ -12,12 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from IPython.core.ultratb import VerboseTB
 
 import kit
 from kit.clock import WallClock
+from kit.doctor import machine
+from kit.doctor import venue as doctor
 from kit.errors import KitError
 from kit.net import keys
 from kit.net.rest import Rest
+from kit.notebook.panel import account_html
 from kit.venue import Venue
 from kit.venues.base import Hosts, Key
 from kit.venues.binance import BINANCE
@@ -91,7 +96,8 @@ def test_a_canary_key_is_nowhere_in_what_is_said_or_written(
     sandbox, witness = sandbox_venue.sandbox, Witness()
     assert sandbox is not None
     with caplog.at_level(logging.DEBUG):
-        exercise(venue, sandbox_venue, canary, witness)
+        with venue.record(home / "tape.jsonl.gz"):
+            exercise(venue, sandbox_venue, canary, witness)
         for kind in ("503", "429", "no_answer"):
             sandbox.fault(kind, match="GET /api/v3/account", times=50)
             witness.fails(lambda: hasty(venue.hosts, canary).do(BINANCE.balances()))
@@ -107,14 +113,19 @@ def test_a_canary_key_is_nowhere_in_what_is_said_or_written(
     for leak in (pickle.dumps, copy.copy):
         with pytest.raises(TypeError, match="secrets stay"):
             leak(canary)
-    written = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
-    assert written, "the journal was not written where it was looked for"
+    written = [contents(path) for path in home.rglob("*") if path.is_file()]
+    assert any(b"canary-1" in content for content in written), "the journal was not written where it was looked for"
+    assert any(b"BTCUSDT" in content and b'"recv"' in content for content in written), "the tape was not written"
     printed = capsys.readouterr()
     everything = "\n".join([*witness.seen, caplog.text, printed.out, printed.err]).encode() + b"\n".join(written)
     assert caplog.records, "nothing was logged, so the log proves nothing"
     for name, secret in (("secret", canary.secret), ("reversed secret", canary.secret[::-1]), ("key id", canary.id)):
         assert secret.encode() not in everything, f"the {name} leaked"
     assert not re.search(rb"signature=[0-9a-z%]", everything, re.IGNORECASE), "a signature leaked"
+
+
+def contents(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def exercise(venue: Venue, market: kit.Venue, canary: Key, witness: Witness) -> None:
@@ -128,7 +139,10 @@ def exercise(venue: Venue, market: kit.Venue, canary: Key, witness: Witness) -> 
     resting = broker.buy("BTC/USDT", 0.001, price=20_000, key="canary-2")
     witness.look(canary, venue, venue.rest, venue.hosts, live, broker, order, resting, order.why(), broker.orders)
     witness.look(broker.fills, broker.balances, broker.equity, live.frame.attrs, vars(order))
+    witness.seen += [account_html(broker), *map(str, machine.keys_are_safe()), *map(str, doctor.key_is_fit(venue))]
     broker.cancel(resting)
+    witness.look(broker.halt("canary"))
+    broker.resume()
     witness.fails(lambda: broker.buy("BTC/USDT", 9_000, key="canary-3"))
     witness.fails(lambda: broker.buy("BTC/USTD", 1, key="canary-4"))
     assert market.sandbox is not None
@@ -139,6 +153,57 @@ def exercise(venue: Venue, market: kit.Venue, canary: Key, witness: Witness) -> 
     assert lost.status == "filled"
     broker.close()
     live.close()
+
+
+NAME = "PAPERTAPE_BINANCE_TESTNET"
+SPOILED = {
+    "half of it is missing": {"SECRET": "canary-4711"},
+    "the other half is missing": {"KEY": "canary-4711"},
+    "it is no key": {"KEY": "canary 4711", "SECRET": "canary-4712"},
+    "its file is not there": {"KEY": "canary-4711", "SECRET_FILE": "/nowhere"},
+}
+
+
+@pytest.mark.parametrize("spoiled", SPOILED.values(), ids=SPOILED.keys())
+@pytest.mark.parametrize("place", ["environment", "dotenv", "open dotenv", "keyring"])
+def test_a_key_that_cannot_be_used_is_in_no_traceback(
+    place: str, spoiled: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor is it with the local variables of every frame, which IPython shows on request."""
+    if place == "environment":
+        for half, value in spoiled.items():
+            monkeypatch.setenv(f"{NAME}_{half}", value)
+    elif place == "keyring":
+        entries = {f"binance:testnet:{half.lower()}": value for half, value in spoiled.items()}
+        monkeypatch.setattr(keys, "_keyring", lambda entry: entries.get(entry, ""))
+    else:
+        path = tmp_path / ".env"
+        path.write_text("".join(f"{NAME}_{half}='{value}'\n" for half, value in spoiled.items()))
+        path.chmod(0o644 if place == "open dotenv" else 0o600)
+        monkeypatch.setenv("PAPERTAPE_ENV_FILE", str(path))
+    with pytest.raises(KitError) as caught:
+        keys.find("binance", "testnet")
+    assert "canary" not in everything_said(caught.value)
+
+
+def test_a_secret_that_signs_nothing_is_in_no_traceback(venue: Venue) -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\ncanary4711canary4711\n-----END PRIVATE KEY-----"
+    unfit = Venue(BINANCE, "testnet", venue.hosts, key=Key("canary-key-id-4711", pem))
+    with pytest.raises(KitError) as caught:
+        unfit.rest.do(BINANCE.balances())
+    unfit.close()
+    said = everything_said(caught.value)
+    assert "Ed25519" in said
+    assert "canary" not in said
+
+
+def everything_said(error: KitError) -> str:
+    """The traceback from below the test on, with the locals of every frame, as Python and as IPython show them."""
+    assert error.__traceback__ is not None
+    below = error.__traceback__.tb_next
+    assert below is not None
+    shown = traceback.TracebackException(type(error), error, below, capture_locals=True)
+    return "\n".join([*shown.format(), VerboseTB().text(type(error), error, below), repr(error)])
 
 
 def test_no_notebook_and_no_cassette_holds_a_signature_or_a_key() -> None:

@@ -35,9 +35,7 @@ def find(venue: str, environment: str) -> Key | None:
     others can read it.
     """
     found = _found(venue, environment)
-    if found is None:
-        return None
-    return _key(found.ident.strip(), found.secret.strip(), venue, environment)
+    return None if found is None else _key(found, venue, environment)
 
 
 def whence(venue: str, environment: str) -> str:
@@ -85,6 +83,16 @@ def committable(path: Path) -> bool:
     return _git(path, "rev-parse", "--is-inside-work-tree") and not _git(path, "check-ignore", "-q", "--", path.name)
 
 
+class _Variables:
+    """Variables by name. Tracebacks show what locals hold, so this shows nothing."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values.get(name, "").strip()
+
+
 @dataclass(frozen=True)
 class _Found:
     """Both halves of a key as they stand somewhere, one of them perhaps empty; never shown."""
@@ -101,34 +109,39 @@ def _found(venue: str, environment: str) -> _Found | None:
 
 def _places(venue: str, environment: str) -> Iterator[_Found]:
     name, entry = f"PAPERTAPE_{venue}_{environment}".upper(), f"{venue}:{environment}".lower()
-    yield _listed(os.environ, name, "the environment")
+    yield _listed(_environment(), name, "the environment")
     path = env_file()
-    in_file = _listed(_dotenv(path), name, str(path))
+    in_file = _listed(_Variables(_dotenv(path)), name, str(path))
     if (in_file.ident or in_file.secret) and (why := exposure(path)):
         raise KeyRefused(f"the key for {venue} {environment} is not taken from there, nothing was sent: {why}")
     yield in_file
     yield _Found("the keyring", _keyring(f"{entry}:key"), _keyring(f"{entry}:secret"))
 
 
-def _listed(variables: Mapping[str, str], name: str, where: str) -> _Found:
-    secret, path = variables.get(f"{name}_SECRET", ""), variables.get(f"{name}_SECRET_FILE", "")
-    if not secret and path:
-        secret = _file(f"{name}_SECRET_FILE", path)
-    return _Found(where, variables.get(f"{name}_KEY", ""), secret)
+def _environment() -> _Variables:
+    """On its own: IPython's verbose tracebacks show what stands in the statement that raised, ``os.environ`` too."""
+    return _Variables(os.environ)
 
 
-def _key(ident: str, secret: str, venue: str, environment: str) -> Key:
-    if not ident or not secret:
-        half = "secret" if ident else "key"
+def _listed(variables: _Variables, name: str, where: str) -> _Found:
+    secret = f"{name}_SECRET"
+    if not variables[secret] and variables[f"{secret}_FILE"]:
+        return _Found(where, variables[f"{name}_KEY"], _file(f"{secret}_FILE", variables[f"{secret}_FILE"]).strip())
+    return _Found(where, variables[f"{name}_KEY"], variables[secret])
+
+
+def _key(found: _Found, venue: str, environment: str) -> Key:
+    if not found.ident or not found.secret:
+        half = "secret" if found.ident else "key"
         raise MissingKey(
             f"the {half} for {venue} {environment} is missing, its other half is there; {advice(venue, environment)}"
         )
-    if not (ident.isascii() and ident.isprintable()) or any(letter.isspace() for letter in ident):
+    if not (found.ident.isascii() and found.ident.isprintable()) or any(letter.isspace() for letter in found.ident):
         raise KeyRefused(
             f"what stands where the key for {venue} {environment} should be is no API key (not shown here): it holds "
             "spaces or letters that no key has, so nothing was sent; copy it again from the venue's page"
         )
-    return Key(ident, secret.replace("\\n", "\n"))
+    return Key(found.ident, found.secret.replace("\\n", "\n"))
 
 
 def _dotenv(path: Path) -> Mapping[str, str]:
@@ -180,7 +193,7 @@ def _keyring(entry: str) -> str:
         from keyring.errors import KeyringError
 
         try:
-            return keyring.get_password(SERVICE, entry) or ""
+            return (keyring.get_password(SERVICE, entry) or "").strip()
         except KeyringError:
             return ""
     except (ImportError, RuntimeError):  # a backend that is configured but not there fails while keyring is imported
