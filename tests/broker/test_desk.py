@@ -109,7 +109,7 @@ def test_what_a_cell_computes_anew_may_have_moved(world: World) -> None:
     cell = Intent(("cell", "id:1", "buy(…)", "0"), implicit=True)
     first = world.desk.place(limit_buy(price="95"), cell)
     assert world.desk.place(limit_buy(price="96"), cell) is first
-    with pytest.raises(BadOrder, match="this intent"):
+    with pytest.raises(BadOrder, match="this call of this cell"):
         world.desk.place(msgspec.structs.replace(limit_buy(), side=Side.SELL), cell)
 
 
