@@ -30,7 +30,7 @@ from kit.net.history import History
 from kit.net.listing import Listing
 from kit.net.progress import shown
 from kit.net.rest import Rest
-from kit.runtime import runtime
+from kit.runtime import home, runtime
 from kit.venues.base import Codec, Hosts, Key, MarketCodec, Subscription
 from kit.venues.binance import BINANCE
 from kit.venues.coinbase import COINBASE
@@ -69,7 +69,7 @@ class Venue:
         self.name, self.environment = codec.name, environment.upper()
         self.codec, self.hosts, self.sandbox = codec, hosts, sandbox
         self._clock = clock or WallClock()
-        self.rest = rest or Rest(codec, hosts, key=key, clock=self._clock)
+        self.rest = rest or Rest(codec, hosts, key=key, clock=self._clock, home=home)
         self._history, self._listing = History(codec, self.rest, self._clock), Listing(self.rest)
         self._lock = threading.Lock()
         self._streams: list[Streams] = []

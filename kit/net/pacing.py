@@ -18,7 +18,7 @@ from kit.clock import DAY, SECOND
 from kit.venues.base import Budget
 
 EDGE = 200_000
-"""µs that a window is taken to last beyond its end: our picture of the venue's clock is no better than that."""
+"""µs that a window is taken to last beyond its end: so much a request's way may differ, and a clock drift."""
 LATE = 15 * SECOND
 """µs after which a request without an answer has been counted or never will be: its process may be gone."""
 SOON = 50_000
@@ -93,15 +93,15 @@ class Meter(msgspec.Struct, tag=True):
     def send(self, cost: int, at: int) -> None:
         """It counts when it is answered."""
 
-    def answered(self, cost: int, at: int, used: int | None, ticket: int, event: int) -> None:
-        """Count what was sent at ``at`` by what its answer says is used, else by its cost.
+    def answered(self, cost: int, at: int, blur: int, used: int | None, ticket: int, event: int) -> None:
+        """Count what was sent at ``at``, or ``blur`` µs later, by what its answer says is used, else by its cost.
 
         A header that is lower than what we know counts only when its request left after that was known: answers
         overtake each other.
         """
         if self.window(at) != self.began:
             used = None  # it tells of a window that is over; the venue may have counted the request in this one
-        elif at >= self.began + self.budget.window - EDGE:
+        elif at + blur >= self.began + self.budget.window - EDGE:
             self.late += cost
             if used is not None and used < self.used:  # the venue has begun the next one
                 self.late = max(self.late, used)
@@ -141,7 +141,7 @@ class Trail(msgspec.Struct, tag=True):
         """Count what leaves."""
         self.gone.append((at + self.budget.window + EDGE, cost))
 
-    def answered(self, cost: int, at: int, used: int | None, ticket: int, event: int) -> None:
+    def answered(self, cost: int, at: int, blur: int, used: int | None, ticket: int, event: int) -> None:
         """It counted when it left."""
 
 
@@ -157,6 +157,8 @@ class Pacer(msgspec.Struct):
     """When the venue was asked for its budgets."""
     skew: int = 0
     """The venue's clock minus ours, in µs: its windows run by its clock."""
+    blur: int = 0
+    """By how many µs that may be wrong."""
     meters: dict[str, Meter | Trail] = msgspec.field(default_factory=dict)
     flying: list[Ticket] = msgspec.field(default_factory=list)
     """What was sent and has no answer yet, by all who share this."""
@@ -216,7 +218,7 @@ class Pacer(msgspec.Struct):
             if ticket.sent >= self.told.get(key, (0, 0))[0]:
                 self.told[key] = ticket.sent, value
         for name, meter, cost, at in self._charged(ticket.weight, ticket.orders, ticket.account, ticket.sent):
-            meter.answered(0 if counted else cost, at, used.get(name), ticket.number, self.events)
+            meter.answered(0 if counted else cost, at, 2 * self.blur, used.get(name), ticket.number, self.events)
 
     def hold(self, until: int, *, order: bool, account: str = "") -> None:
         """Send nothing before ``until`` (µs): the venue said so. Turning an order away says nothing about questions."""
@@ -244,9 +246,10 @@ class Pacer(msgspec.Struct):
     def _charged(
         self, weight: int, orders: int, account: str, now: int
     ) -> Iterator[tuple[str, Meter | Trail, int, int]]:
-        """The budgets that a request counts on: name, meter, what it costs there, and when by the clock it runs by."""
+        """The budgets that a request counts on: name, meter, what it costs there, and when by the clock it runs by, at
+        the earliest."""
         for budget in self.budgets:
-            name, at = budget.name, now if budget.sliding else now + self.skew
+            name, at = budget.name, now if budget.sliding else now + self.skew - self.blur
             if orders or "ORDER" not in name:
                 yield name, self._meter(budget, _key(name, account)), _cost(name, weight, orders), at
 
@@ -257,7 +260,7 @@ class Pacer(msgspec.Struct):
 
     def _begun(self, budget: Budget, sent: int, used: int) -> Meter:
         meter = Meter(budget, used=used)
-        meter.began = meter.window(sent + self.skew)
+        meter.began = meter.window(sent + self.skew - self.blur)
         return meter
 
 

@@ -36,7 +36,7 @@ from kit.errors import (
     VenueUnreachable,
 )
 from kit.net import keys
-from kit.net.pacing import Ticket
+from kit.net.pacing import EDGE, Ticket
 from kit.net.turns import READING, SAID, Patience, Turns, patience
 from kit.venues.base import Auth, Budget, Call, Effect, Hosts, Key, MarketCodec, on_this_machine
 
@@ -52,8 +52,8 @@ LONGEST_ANSWER = 60 * SECOND
 BIGGEST_ANSWER = 64 << 20
 """µs and bytes after which an answer is no answer: neither a dripping nor an endless one holds us up."""
 
-MEASURE_AGAIN = MINUTE
-"""µs between two tries to measure a clock whose last measurement is too old."""
+MEASURE_AGAIN, MEASURE_SOON = MINUTE, 10 * SECOND
+"""µs between two tries to measure a clock whose last measurement is too old, or too rough to pace by."""
 
 _SIGNATURE = re.compile(r"(?<=signature=)[^&\s'\"]+", re.IGNORECASE)
 _BLACK = "•••"
@@ -184,7 +184,10 @@ class Rest:
         """True when the venue's clock is to be measured: for a signature, or because budgets run by it and matter."""
         if self.clock.offset is None:
             return call.auth is Auth.SIGNED or self._turns.busy
-        return call.auth is Auth.SIGNED and not self.clock.certain and self.clock.due(MEASURE_AGAIN)
+        if call.auth is Auth.SIGNED and not self.clock.certain:
+            return self.clock.due(MEASURE_AGAIN)
+        blurred = self._turns.busy and (self.clock.uncertainty or 0) > EDGE
+        return blurred and call.effect is Effect.READ and self.clock.due(MEASURE_SOON)
 
     def _repeat(self, call: Call[T], limit: Patience | None = None) -> _Heard[T]:
         from tenacity import Retrying, retry_if_exception_type
@@ -233,7 +236,7 @@ class Rest:
         offset = Offset.measured(heard.sent, heard.received, heard.value)
         with self._lock:
             self.clock.offset = offset
-            self._turns.set_clock((self.clock.offset or offset).offset)
+            self._turns.set_clock(self.clock.offset or offset)
         return offset
 
     def _learn(self, question: Call[list[Budget]], limit: Patience) -> None:

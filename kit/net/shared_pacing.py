@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from kit.clock import DAY
+from kit.clock import DAY, Offset
 from kit.errors import StoreError
 from kit.net.pacing import Pacer
 from kit.venues.base import Budget
@@ -46,8 +46,8 @@ class SharedPacing:
     def __init__(
         self, scope: Callable[[], str], home: Callable[[], Path] | None = None, budgets: Sequence[Budget] = ()
     ) -> None:
-        self.skew: int | None = None
-        """The venue's clock minus ours, in µs, once it was measured."""
+        self.measured: Offset | None = None
+        """The venue's clock against this process's, once it was measured."""
         self.pacer = Pacer(list(budgets))
         """As it was when this process last used it."""
         self._scope, self._home, self._budgets = scope, home, list(budgets)
@@ -65,8 +65,8 @@ class SharedPacing:
         with self._lock:
             try:
                 self._take()
-                if self.skew is not None:
-                    self.pacer.skew = self.skew
+                if self.measured is not None:
+                    self.pacer.skew, self.pacer.blur = self.measured.offset, self.measured.uncertainty
                 yield self.pacer
             finally:
                 self._give_back()

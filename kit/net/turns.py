@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.clock import DAY, SECOND, Clock
+from kit.clock import DAY, SECOND, Clock, Offset
 from kit.errors import RateLimited
 from kit.net.pacing import ALL, FOR_ACCOUNT, FOR_ORDERS, FOR_READS, FOR_SPARE, Ticket
 from kit.net.shared_pacing import SharedPacing
@@ -105,9 +105,9 @@ class Turns:
         with self._pacing.open() as pacer:
             pacer.learn(budgets, self._clock.now())
 
-    def set_clock(self, offset: int) -> None:
-        """Take the venue's clock minus ours, in µs."""
-        self._pacing.skew = offset
+    def set_clock(self, measured: Offset) -> None:
+        """Take the venue's clock as it was measured against ours."""
+        self._pacing.measured = measured
 
     def take(self, call: Call[Any], latest: int) -> Ticket:
         """Leave to send, waited for until ``latest`` (µs) at most; RateLimited at once when that is too soon."""

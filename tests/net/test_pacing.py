@@ -148,6 +148,17 @@ def test_the_old_count_holds_until_the_window_is_surely_over() -> None:
     assert steered.wait(2, T0 + 59 * SECOND + EDGE, share=ALL) == 0
 
 
+def test_a_clock_that_is_roughly_known_counts_in_both_windows_that_may_be_meant() -> None:
+    steered = pacer()
+    steered.answered(steered.send(2, T0), {WEIGHT: 4000})
+    steered.blur, end = 2 * SECOND, T0 + 59 * SECOND
+    assert steered.wait(2001, end + SECOND, share=ALL) > 0  # the old one may not be over
+    steered.answered(steered.send(1000, end - 3 * SECOND), {WEIGHT: 5000})
+    steered.answered(steered.send(500, end - SECOND), {WEIGHT: 5500})  # the new one may have begun
+    assert steered.wait(5501, end + 3 * SECOND, share=ALL) > 0
+    assert steered.wait(5500, end + 3 * SECOND, share=ALL) == 0
+
+
 def test_windows_run_by_the_venues_clock() -> None:
     steered = pacer()
     steered.skew = -30 * SECOND
@@ -330,10 +341,10 @@ class World:
             self.now, _, do = heapq.heappop(self.queue)
             do()
 
-    def open(self, skew: int) -> Pacer:
+    def open(self, skew: int, blur: int) -> Pacer:
         """The shared state, read as every process reads it."""
         pacer = msgspec.json.decode(self.kept, type=Pacer)
-        pacer.skew = skew
+        pacer.skew, pacer.blur = skew, blur
         return pacer
 
     def keep(self, pacer: Pacer) -> None:
@@ -348,11 +359,12 @@ class World:
 
     def asks(self, name: str, weights: tuple[int, ...], share: float, pause: int, clock: int) -> None:
         """A thread that asks for ever; its clock is wrong by ``clock``, of which it has measured nearly all."""
-        wrong = self.random.randint(-EDGE // 4, EDGE // 4)
+        blur = self.random.choice((0, 3 * EDGE))
+        wrong = self.random.randint(-blur - EDGE // 4, blur + EDGE // 4)
         weight = self.random.choice(weights)
 
         def ask() -> None:
-            pacer, ours = self.open(wrong - clock), self.now + clock
+            pacer, ours = self.open(wrong - clock, blur), self.now + clock
             wait = pacer.wait(weight, ours, share=share)
             self.waits.setdefault(name, []).append(wait)
             ticket = None if wait else pacer.send(weight, ours)
@@ -370,7 +382,7 @@ class World:
 
             def hear(used: dict[str, int]) -> None:
                 if used or self.sliding or self.random.random() < 0.5:  # else its process was killed meanwhile
-                    pacer = self.open(wrong - clock)
+                    pacer = self.open(wrong - clock, blur)
                     pacer.answered(ticket, used)
                     self.keep(pacer)
                 nonlocal weight
@@ -401,7 +413,7 @@ def test_who_reads_all_it_can_get_does_not_hold_up_what_must_not_wait(seed: int)
     world.asks("cancels", (1,), ALL, 600_000, clock=0)
     world.run(T0 + 60 * SECOND)
     assert world.over == 0
-    assert max(world.waits["cancels"]) <= 2 * EDGE
+    assert max(world.waits["cancels"]) <= 9 * EDGE
     assert max(world.waits["reads"]) > SECOND
 
 

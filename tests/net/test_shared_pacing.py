@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kit.clock import MINUTE, SECOND
+from kit.clock import MINUTE, SECOND, Offset
 from kit.errors import StoreError
 from kit.net import shared_pacing
 from kit.net.pacing import ALL
@@ -67,14 +67,14 @@ def test_what_one_has_learned_the_other_knows(home: Path) -> None:
 
 def test_each_process_sees_the_venues_windows_by_its_own_clock(home: Path) -> None:
     with shared(home, TOLD) as one, shared(home, TOLD) as two:
-        one.skew, two.skew = 0, -MINUTE
+        one.measured, two.measured = Offset(0, 0), Offset(-MINUTE, 7)
         spend(one, 80)
         assert not free(one)
         with two.open() as pacer:
-            assert pacer.skew == -MINUTE
+            assert (pacer.skew, pacer.blur) == (-MINUTE, 7)
             assert pacer.wait(50, T0 + MINUTE) > 0
         with one.open() as pacer:
-            assert pacer.skew == 0
+            assert (pacer.skew, pacer.blur) == (0, 0)
 
 
 def test_without_a_home_a_process_counts_alone_and_writes_nothing(home: Path) -> None:
