@@ -27,6 +27,7 @@ from kit.orders.lifecycle import OrderRecord
 from kit.orders.request import describe
 from kit.store.entries import Intended
 from kit.store.journal import Journal
+from kit.venues.contract import Scope
 
 NAMESAKE = MINUTE
 """An order of our id that ended so long (µs) before our intent is an older one: venues take ids again."""
@@ -150,6 +151,8 @@ class Desk:
         state = self.gateway.query(self.ledger.instrument(record), client_id, record.created)
         if state is not None and _is_ours(record, state):
             self.ledger.hear(told(client_id, state))
+        elif state is not None and self.contract.scope is Scope.ACCOUNT:
+            self._refuse_namesake(record)
         elif self._is_lost(record, asked):
             self.ledger.on_report(self._report(client_id, ReportKind.REJECTED, "it never reached the venue"))
         return record
@@ -243,7 +246,7 @@ class Desk:
     def _send(self, instrument: Instrument, entry: Intended) -> None:
         """Hand the order over and take the outcome; whatever happens on the way, the journal says so."""
         outcome = self._submit(instrument, entry)
-        if isinstance(outcome, Unknown) and self.contract.resendable:
+        if isinstance(outcome, Unknown) and self.contract.resendable and not self.journal.halted:
             again = self._submit(instrument, entry)
             # a no to the second sending may be about the first: that it exists, or has taken the money
             outcome = again if isinstance(again, Accepted) else outcome
@@ -263,14 +266,26 @@ class Desk:
             self.changed.notify_all()
 
     def _settle(self, client_id: str, outcome: Outcome) -> None:
-        if isinstance(outcome, Accepted):
+        record = self.records[client_id]
+        if isinstance(outcome, Accepted) and any(r.time < record.created - NAMESAKE for r in outcome.reports):
+            self._refuse_namesake(record)
+        elif isinstance(outcome, Accepted):
             self.ledger.hear(outcome.reports)
-            if self.records[client_id].status is OrderStatus.INTENDED:
+            if record.status is OrderStatus.INTENDED:
                 self.ledger.on_report(self._report(client_id, ReportKind.ACCEPTED))
         elif isinstance(outcome, Refused):
             self.ledger.on_report(self._report(client_id, ReportKind.REJECTED, outcome.reason))
         else:
             self.ledger.doubt(client_id, outcome.reason)
+
+    def _refuse_namesake(self, record: OrderRecord) -> None:
+        """The venue, which takes an id once, answered with an older order: ours can't come to be."""
+        if not record.fills:
+            reason = (
+                "nothing was placed: the venue has an older order of this id, from before this account's journal. "
+                "Another key=, or another session= of the account, makes another id"
+            )
+            self.ledger.on_report(self._report(record.client_id, ReportKind.REJECTED, reason))
 
     def _report(self, client_id: str, kind: ReportKind, reason: str = "") -> Report:
         return Report(kind=kind, client_id=client_id, time=self._clock.now(), reason=reason)

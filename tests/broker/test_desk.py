@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kit.broker.gateway import Refused
+from kit.broker.gateway import Accepted, Refused
+from kit.broker.reconcile import told
 from kit.clock import HOUR, SECOND
 from kit.errors import (
     BadOrder,
@@ -31,6 +32,7 @@ from kit.orders.ids import Intent
 from kit.orders.risk import Limits
 from kit.store.entries import Intended, Reported
 from kit.store.journal import Journal
+from kit.venues.contract import CONTRACTS
 
 World = Any  # the fixture of conftest.py
 
@@ -318,6 +320,69 @@ def test_an_older_order_of_the_same_id_is_not_taken_for_ours(world: World) -> No
     world.clock.advance(world.desk.contract.final_after)
     assert world.desk.ask(record.client_id).status is OrderStatus.REJECTED
     assert world.desk.account.total("USDT") == 1000
+
+
+def test_where_an_id_is_taken_for_ever_an_older_order_of_it_ends_ours(world: World) -> None:
+    """At Coinbase a repeat is answered with the original: not to be taken for a new order, nor its fills for ours."""
+    world.venue.contract = CONTRACTS["coinbase"]
+    first = world.desk.place(market_buy(), Intent.keyed("entry"))
+    old = told(first.client_id, world.venue.query(None, first.client_id))
+    world.desk.journal.close()
+    world.path.unlink()
+    world.clock.advance(HOUR)
+    world.desk = world.open()
+    world.venue.submit = lambda *order: Accepted(old)
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert (record.status, record.filled) == (OrderStatus.REJECTED, 0)
+    assert "older order" in record.reason
+    assert world.desk.account.free("USDT") == 1000
+
+
+def test_an_older_order_found_later_ends_ours_too(world: World) -> None:
+    world.venue.contract = CONTRACTS["coinbase"]
+    world.desk.place(market_buy(), Intent.keyed("entry"))
+    world.desk.journal.close()
+    world.path.unlink()
+    world.clock.advance(HOUR)
+    world.desk = world.open()
+    world.venue.submit = lambda *order: Accepted()
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert record.status is OrderStatus.OPEN
+    assert world.desk.ask(record.client_id).status is OrderStatus.REJECTED
+
+
+def test_where_an_id_is_taken_for_ever_an_unanswered_order_is_sent_once_more(world: World) -> None:
+    world.venue.contract = CONTRACTS["alpaca"]
+    world.desk = world.restart()
+    world.venue.lose_request = True
+
+    def found() -> None:
+        world.venue.lose_request = len(world.venue.sent) == 1
+
+    world.venue.before = found
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert record.status is OrderStatus.FILLED
+    assert world.venue.sent == [record.client_id] * 2
+
+
+def test_a_halt_set_meanwhile_keeps_an_order_from_being_sent_once_more(world: World) -> None:
+    world.venue.contract = CONTRACTS["alpaca"]
+    world.desk = world.restart()
+    world.venue.lose_request = True
+    world.venue.before = lambda: world.desk.journal.halt("by hand")
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert record.status is OrderStatus.UNKNOWN
+    assert world.venue.sent == [record.client_id]
+
+
+@pytest.mark.parametrize("venue", ["binance", "kraken"])
+def test_where_ids_are_taken_again_nothing_is_ever_sent_twice(world: World, venue: str) -> None:
+    world.venue.contract = CONTRACTS[venue]
+    world.desk = world.restart()
+    world.venue.lose_request = True
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert world.desk.place(market_buy(), Intent.keyed("entry")) is record
+    assert world.venue.sent == [record.client_id]
 
 
 def test_an_open_order_of_our_id_is_ours_whatever_the_clocks_say(world: World) -> None:
