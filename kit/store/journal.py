@@ -334,7 +334,7 @@ def _damage(path: Path | None) -> Iterator[None]:
         yield
     except sqlite3.OperationalError:
         raise
-    except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
+    except (sqlite3.DatabaseError, msgspec.DecodeError, KeyError) as error:
         raise StoreError(
             f"{path} is damaged or not a papertape journal ({error}): nothing was written to it. "
             "Restore it from a copy, or open the account with reset=True, which keeps this file beside a new one"
