@@ -80,7 +80,7 @@ def dotenv(environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     environment.delenv("PAPERTAPE_ENV_FILE", raising=False)
     path = tmp_path / ".env"
     name = "PAPERTAPE_BINANCE_TESTNET"
-    path.write_text(f"# mine\nexport {name}_KEY={CANARY_KEY}\n{name}_SECRET='{CANARY_SECRET}'\nOTHER=$HOME\n")
+    path.write_text(f"# mine\nexport {name}_KEY={CANARY_KEY}\n{name}_SECRET='{CANARY_SECRET}'\nOTHER=${HOME}\n")
     path.chmod(0o600)
     return path
 
@@ -92,7 +92,7 @@ def test_a_key_is_read_from_dotenv_and_goes_into_no_environment(dotenv: Path) ->
     assert keys.whence("binance", "testnet") == ".env"
     assert CANARY_SECRET not in os.environ.values()
     assert keys.find("binance", "demo") is None
-    assert keys.setting("OTHER") == "$HOME", "nothing is expanded: secrets may hold dollars"
+    assert keys.setting("OTHER") == "${HOME}", "nothing is expanded: secrets may hold dollars"
 
 
 def test_the_environment_goes_before_dotenv_and_halves_of_both_are_not_joined(
