@@ -80,7 +80,7 @@ def dotenv(environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     environment.delenv("PAPERTAPE_ENV_FILE", raising=False)
     path = tmp_path / ".env"
     name = "PAPERTAPE_BINANCE_TESTNET"
-    path.write_text(f"# mine\nexport {name}_KEY={CANARY_KEY}\n{name}_SECRET='{CANARY_SECRET}'\nOTHER=${HOME}\n")
+    path.write_text(f"# mine\nexport {name}_KEY={CANARY_KEY}\n{name}_SECRET='{CANARY_SECRET}'\nOTHER=${{HOME}}\n")
     path.chmod(0o600)
     return path
 
