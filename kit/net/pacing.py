@@ -51,10 +51,12 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     account: str
 
 
-class Meter(msgspec.Struct, tag=True):
+class Meter(msgspec.Struct, tag="meter", omit_defaults=True):
     """One budget's count in the current window of the venue's clock, by which all times here are."""
 
-    budget: Budget
+    limit: int
+    length: int
+    """Of the window, in µs."""
     began: int = 0
     used: int = 0
     late: int = 0
@@ -64,12 +66,12 @@ class Meter(msgspec.Struct, tag=True):
 
     def window(self, at: int) -> int:
         """When the window began that ``at`` is counted in."""
-        return at - EDGE - (at - EDGE) % self.budget.window
+        return at - EDGE - (at - EDGE) % self.length
 
     def turn(self, at: int, event: int) -> None:
         """Begin the next window when ``at`` lies in it. Windows don't go back: clocks of two processes may differ by
         a little; where it is more than a window, ours was set."""
-        window, length = self.window(at), self.budget.window
+        window, length = self.window(at), self.length
         if window > self.began or window < self.began - length:
             self.used = self.late if window == self.began + length else 0
             self.began, self.late, self.heard = window, 0, event
@@ -79,7 +81,7 @@ class Meter(msgspec.Struct, tag=True):
 
         What is kept back from ``share`` is kept for the rest of the window only: towards its end all may be used.
         """
-        limit, length = self.budget.limit, self.budget.window
+        limit, length = self.limit, self.length
         left = min(length, self.began + length - (at - EDGE))
         room = limit - self.used - cost
         kept = limit * (1 - share)
@@ -90,9 +92,6 @@ class Meter(msgspec.Struct, tag=True):
             return min(left, SOON)
         return left if room < 0 else min(left, max(1, left - int(length * room / kept)))
 
-    def send(self, cost: int, at: int) -> None:
-        """It counts when it is answered."""
-
     def answered(self, cost: int, at: int, blur: int, used: int | None, ticket: int, event: int) -> None:
         """Count what was sent at ``at``, or ``blur`` µs later, by what its answer says is used, else by its cost.
 
@@ -101,7 +100,7 @@ class Meter(msgspec.Struct, tag=True):
         """
         if self.window(at) != self.began:
             used = None  # it tells of a window that is over; the venue may have counted the request in this one
-        elif at + blur >= self.began + self.budget.window - EDGE:
+        elif at + blur >= self.began + self.length - EDGE:
             self.late += cost
             if used is not None and used < self.used:  # the venue has begun the next one
                 self.late = max(self.late, used)
@@ -112,16 +111,18 @@ class Meter(msgspec.Struct, tag=True):
             self.used, self.heard = used, event
 
 
-class Trail(msgspec.Struct, tag=True):
+class Trail(msgspec.Struct, tag="trail", omit_defaults=True):
     """One budget's count over the window that ends now, by what we have sent: nobody tells of others."""
 
-    budget: Budget
+    limit: int
+    length: int
+    """Of the window, in µs."""
     gone: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """When what was sent counts no more, and its cost."""
 
     def turn(self, at: int, event: int) -> None:
         """Drop what counts no more. Nothing counts for longer than a window, though a clock was set back."""
-        last = at + self.budget.window + EDGE
+        last = at + self.length + EDGE
         if self.gone and not at < self.gone[0][0] <= self.gone[-1][0] <= last:
             self.gone = sorted((min(end, last), cost) for end, cost in self.gone if end > at)
 
@@ -130,7 +131,7 @@ class Trail(msgspec.Struct, tag=True):
 
         Half of what is kept back from ``share`` is: this window never ends, so it is never given free.
         """
-        over, wait = sum(spent for _, spent in self.gone) + cost - self.budget.limit * (1 + share) / 2, 0
+        over, wait = sum(spent for _, spent in self.gone) + cost - self.limit * (1 + share) / 2, 0
         for end, spent in self.gone:
             if over <= 0:
                 break
@@ -139,13 +140,10 @@ class Trail(msgspec.Struct, tag=True):
 
     def send(self, cost: int, at: int) -> None:
         """Count what leaves."""
-        self.gone.append((at + self.budget.window + EDGE, cost))
-
-    def answered(self, cost: int, at: int, blur: int, used: int | None, ticket: int, event: int) -> None:
-        """It counted when it left."""
+        self.gone.append((at + self.length + EDGE, cost))
 
 
-class Pacer(msgspec.Struct):
+class Pacer(msgspec.Struct, omit_defaults=True):
     """What one address and its accounts may ask. Times are µs of our clock.
 
     Budgets whose name says ORDER count an account's orders, RAW requests, CONNECTIONS nothing that is asked here; the
@@ -201,7 +199,8 @@ class Pacer(msgspec.Struct):
         ticket = Ticket(self.events, now, weight, orders, account)
         for _, meter, cost, at in self._charged(weight, orders, account, now):
             meter.turn(at, self.events)
-            meter.send(cost, at)
+            if isinstance(meter, Trail):  # the others count what is on its way, and then what the answer says
+                meter.send(cost, at)
         self.flying.append(ticket)
         return ticket
 
@@ -218,7 +217,8 @@ class Pacer(msgspec.Struct):
             if ticket.sent >= self.told.get(key, (0, 0))[0]:
                 self.told[key] = ticket.sent, value
         for name, meter, cost, at in self._charged(ticket.weight, ticket.orders, ticket.account, ticket.sent):
-            meter.answered(0 if counted else cost, at, 2 * self.blur, used.get(name), ticket.number, self.events)
+            if isinstance(meter, Meter):
+                meter.answered(0 if counted else cost, at, 2 * self.blur, used.get(name), ticket.number, self.events)
 
     def hold(self, until: int, *, order: bool, account: str = "") -> None:
         """Send nothing before ``until`` (µs): the venue said so. Turning an order away says nothing about questions."""
@@ -255,13 +255,12 @@ class Pacer(msgspec.Struct):
 
     def _meter(self, budget: Budget, key: str) -> Meter | Trail:
         if key not in self.meters:
-            self.meters[key] = Trail(budget) if budget.sliding else self._begun(budget, *self.told.get(key, (0, 0)))
+            kind = Trail if budget.sliding else Meter
+            self.meters[key] = meter = kind(budget.limit, budget.window)
+            if isinstance(meter, Meter) and key in self.told:
+                sent, meter.used = self.told[key]
+                meter.began = meter.window(sent + self.skew - self.blur)
         return self.meters[key]
-
-    def _begun(self, budget: Budget, sent: int, used: int) -> Meter:
-        meter = Meter(budget, used=used)
-        meter.began = meter.window(sent + self.skew - self.blur)
-        return meter
 
 
 def _key(name: str, account: str) -> str:

@@ -13,8 +13,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,12 @@ AGAIN = 60.0
 """Seconds until a file that could not be shared is tried again."""
 FORGET = 4 * DAY
 """µs after which what nobody asks is forgotten: the longest ban is three days (rest-api.md, "IP Limits")."""
+
+_ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder(Pacer).decode
+_KEEP = (
+    "INSERT INTO pacing (scope, at, state) VALUES (?, ?, ?) "
+    "ON CONFLICT (scope) DO UPDATE SET at = excluded.at, state = excluded.state"
+)
 
 log = logging.getLogger("kit.net.pacing")
 
@@ -59,17 +65,23 @@ class SharedPacing:
         """What ``pacer`` was made of: where nobody wrote since, it need not be made again."""
         self._alone_until = 0.0
 
-    @contextmanager
-    def open(self) -> Iterator[Pacer]:
+    def __enter__(self) -> Pacer:
         """The pacer, for us alone until the block ends; what is done to it is then everybody's."""
-        with self._lock:
-            try:
-                self._take()
-                if self.measured is not None:
-                    self.pacer.skew, self.pacer.blur = self.measured.offset, self.measured.uncertainty
-                yield self.pacer
-            finally:
-                self._give_back()
+        self._lock.acquire()
+        try:
+            self._take()
+        except BaseException:  # an interrupted cell
+            self._lock.release()
+            raise
+        if self.measured is not None:
+            self.pacer.skew, self.pacer.blur = self.measured.offset, self.measured.uncertainty
+        return self.pacer
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._give_back()
+        finally:
+            self._lock.release()
 
     @property
     def path(self) -> Path | None:
@@ -100,7 +112,7 @@ class SharedPacing:
             return
         if row is not None and row[0] != self._read:
             with suppress(msgspec.MsgspecError):  # not ours: what this process knows takes its place
-                self.pacer = msgspec.json.decode(row[0], type=Pacer)
+                self.pacer = _DECODE(row[0])
         if self._budgets and self.pacer.budgets != self._budgets:
             self.pacer.learn(self._budgets)
 
@@ -109,9 +121,8 @@ class SharedPacing:
         if self._db is None or not self._db.in_transaction:
             return
         try:
-            self._read = msgspec.json.encode(self.pacer)
-            row = (self._key, time.time_ns() // 1_000, self._read)
-            self._db.execute("INSERT OR REPLACE INTO pacing (scope, at, state) VALUES (?, ?, ?)", row)
+            self._read = _ENCODE(self.pacer)
+            self._db.execute(_KEEP, (self._key, time.time_ns() // 1_000, self._read))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._part(error)
@@ -151,7 +162,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA synchronous=OFF")
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("CREATE TABLE IF NOT EXISTS pacing (scope TEXT PRIMARY KEY, at INTEGER, state BLOB) WITHOUT ROWID")
+        db.execute("CREATE TABLE IF NOT EXISTS pacing (scope TEXT PRIMARY KEY, at INTEGER, state BLOB)")
         db.execute("DELETE FROM pacing WHERE at < ?", (time.time_ns() // 1_000 - FORGET,))
     except BaseException:
         db.close()

@@ -102,7 +102,7 @@ class Turns:
 
     def learn(self, budgets: Iterable[Budget]) -> None:
         """Take the venue's budgets."""
-        with self._pacing.open() as pacer:
+        with self._pacing as pacer:
             pacer.learn(budgets, self._clock.now())
 
     def set_clock(self, measured: Offset) -> None:
@@ -113,7 +113,7 @@ class Turns:
         """Leave to send, waited for until ``latest`` (µs) at most; RateLimited at once when that is too soon."""
         asked, waited, account, orders = self._clock.now(), 0, self._account, call.orders
         while True:
-            with self._pacing.open() as pacer:
+            with self._pacing as pacer:
                 now = self._clock.now()
                 wait = pacer.wait(call.weight, now, orders=orders, account=account, share=share(call))
                 if not wait:
@@ -128,7 +128,7 @@ class Turns:
 
     def answered(self, ticket: Ticket, used: Mapping[str, int]) -> None:
         """Note what the answer's headers say is used; nothing where there is no answer."""
-        with self._pacing.open() as pacer:
+        with self._pacing as pacer:
             pacer.answered(ticket, used)
 
     def turned_away(self, failure: Failure) -> None:
@@ -136,7 +136,7 @@ class Turns:
         if not failure.retry_after:
             return
         wait = min(int(failure.retry_after * SECOND), LONGEST_HOLD)
-        with self._pacing.open() as pacer:
+        with self._pacing as pacer:
             pacer.hold(self._clock.now() + wait, order=failure.orders_only, account=self._account)
 
     def say(self, wait: float, why: str) -> None:

@@ -599,7 +599,7 @@ def test_an_order_that_would_wait_longer_than_it_is_meant_for_is_limited_at_once
 def test_an_order_waits_for_a_moment() -> None:
     with serving(answer(PLACED)) as server, client(server) as c:
         c.rest.sync()
-        with c.rest._turns._pacing.open() as pacer:
+        with c.rest._turns._pacing as pacer:
             pacer.hold(T0 + 2 * SECOND, order=True, account=c.rest._turns._account)
         c.rest.do(ORDER)
         assert server.asked == ["POST"]
