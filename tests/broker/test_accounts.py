@@ -22,7 +22,9 @@ from kit.errors import (
     BadOrder,
     LiveForbidden,
     MissingKey,
+    RiskRefused,
     StoreError,
+    UnknownName,
     UsageError,
     VenueUnreachable,
 )
@@ -156,6 +158,29 @@ def test_fees_typed_as_floats_are_the_same_fees_when_the_account_is_opened_again
     fees = Fees(0.001, 0.0005)  # type: ignore[arg-type]  # that is the test
     kit.paper(sandbox_venue, fees=fees).close()
     assert kit.paper(sandbox_venue, fees=fees).terms.fees == Fees(Decimal("0.001"), Decimal("0.0005"))
+
+
+def test_the_instruments_of_a_limit_may_be_spelled_as_the_venue_does(sandbox_venue: Venue) -> None:
+    broker = kit.paper(sandbox_venue, limits=kit.Limits(symbols=["BTCUSDT", "eth/usdt"]))
+    assert broker.desk.gate.limits.symbols == {"BTC/USDT", "ETH/USDT"}
+    assert kit.paper(sandbox_venue, limits=kit.Limits(symbols=["ETH/USDT", "BTC/USDT"])) is broker
+    with pytest.raises(RiskRefused, match="allows BTC/USDT, ETH/USDT and not SOL/USDT"):
+        broker.buy("SOL/USDT", 1, key="a")
+
+
+def test_a_slip_in_the_instruments_of_a_limit_opens_nothing(sandbox_venue: Venue) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'BTC/USDT'"):
+        kit.paper(sandbox_venue, limits=kit.Limits(symbols=["BTC/USTD"]))
+    assert not path_of("paper").exists()
+
+
+def test_so_many_orders_a_minute_hold_for_an_account(sandbox_venue: Venue) -> None:
+    broker = kit.paper(sandbox_venue, limits=kit.Limits(orders_per_minute=2))
+    for number in range(2):
+        broker.buy("BTC/USDT", 0.001, key=f"order {number}")
+    with pytest.raises(RiskRefused, match="2 orders were meant within the last minute, the limit is 2"):
+        broker.buy("BTC/USDT", 0.001, key="one more")
+    assert broker.buy("BTC/USDT", 0.001, key="order 1").rerun, "the same order again is none more"
 
 
 def test_a_session_is_a_label_that_only_the_user_changes(sandbox_venue: Venue) -> None:

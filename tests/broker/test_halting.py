@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -14,8 +15,10 @@ import pytest
 
 import kit
 from kit.broker import switch
+from kit.broker.accounts import path_of
 from kit.broker.gateway import Outcome, Refused
-from kit.broker.halting import Watch, answer, halt
+from kit.broker.halting import Halting, Watch, answer, halt, stop
+from kit.clock import SECOND
 from kit.errors import Halted, JournalUnwritable, UnknownName, VenueUnreachable
 from kit.model import Instrument, OrderRequest, OrderType, Side, TimeInForce
 from kit.orders.ids import Intent
@@ -25,8 +28,8 @@ from kit.store.journal import Journal
 from kit.venue import Venue
 
 World = Any  # the fixture of conftest.py
-NOW = 0.0
-"""Seconds of patience: one look."""
+ONE_PASS: Any = {"patience": 0.0, "at_once": 1}
+"""In the test's own thread."""
 
 
 def limit_buy(price: str = "95", qty: str = "0.5") -> OrderRequest:
@@ -42,7 +45,7 @@ def place(world: World, *prices: str) -> list[str]:
 
 def test_a_halt_cancels_what_is_open_and_asks_the_venue_again(world: World) -> None:
     names = place(world, "95", "94")
-    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    told = halt(world.desk, "enough", world.clock, **ONE_PASS)
     assert told.proven
     assert [world.desk.records[name].status for name in names] == ["canceled", "canceled"]
     assert world.venue.open_orders() == []
@@ -56,20 +59,20 @@ def test_a_halt_cancels_what_is_open_and_asks_the_venue_again(world: World) -> N
 def test_what_filled_before_the_cancel_is_told_as_filled(world: World) -> None:
     place(world, "95")
     world.venue.trade(94, 0.2)
-    (words,) = halt(world.desk, "enough", world.clock, patience=NOW).over
+    (words,) = halt(world.desk, "enough", world.clock, **ONE_PASS).over
     assert words.startswith("canceled, 0.2 filled: buy 0.5 BTC/USDT limit 95")
 
 
 def test_a_cancel_is_never_blocked_by_a_limit(world: World) -> None:
     place(world, "95")
     world.desk.gate.limits = Limits(open_orders=0, orders_per_minute=0, daily_loss=Decimal(1), symbols=())
-    assert halt(world.desk, "enough", world.clock, patience=NOW).proven
+    assert halt(world.desk, "enough", world.clock, **ONE_PASS).proven
 
 
 def test_a_venue_that_cannot_be_asked_leaves_it_unproven(world: World) -> None:
     (name,) = place(world, "95")
     world.venue.unreachable = True
-    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    told = halt(world.desk, "enough", world.clock, **ONE_PASS)
     assert not told.proven
     assert told.unproven == "no connection"
     assert "NOT PROVEN that nothing is open (no connection)" in repr(told)
@@ -82,7 +85,7 @@ def test_what_the_venue_still_lists_is_open_whatever_it_answered_to_the_cancel(
     (name,) = place(world, "95")
     (state,) = world.venue.open_orders()
     monkeypatch.setattr(world.venue, "open_orders", lambda: [state])
-    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    told = halt(world.desk, "enough", world.clock, **ONE_PASS)
     assert list(told.open.values()) == ["the venue lists it as open"]
     assert name in next(iter(told.open))
     assert not told.proven
@@ -97,18 +100,18 @@ def test_an_order_that_cannot_be_cancelled_is_told_with_the_reason(
         return Refused("the matching engine sleeps")
 
     monkeypatch.setattr(world.venue, "cancel", no)
-    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    told = halt(world.desk, "enough", world.clock, **ONE_PASS)
     assert "the matching engine sleeps" in "".join(told.open.values())
     assert "MAY BE OPEN: open: buy 0.5 BTC/USDT limit 95" in repr(told)
 
 
-def test_foreign_orders_are_counted_and_left_alone(world: World) -> None:
+def test_foreign_orders_are_counted_and_left_alone(world: World, btc: Instrument) -> None:
     place(world, "95")
-    foreign = world.desk.records.popitem()[1]
-    world.desk.ledger.working.clear()
-    told = halt(world.desk, "enough", world.clock, patience=NOW)
+    world.venue.submit(btc, limit_buy("90"), "somebody else's")
+    told = halt(world.desk, "enough", world.clock, **ONE_PASS)
     assert (told.foreign, told.proven) == (1, True)
-    assert not world.venue.orders[foreign.client_id].status.final
+    assert not world.venue.orders["somebody else's"].status.final
+    assert "1 open orders at the venue are not this account's: left alone" in repr(told)
 
 
 def test_a_halt_the_disk_does_not_take_cancels_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,9 +122,41 @@ def test_a_halt_the_disk_does_not_take_cancels_all_the_same(world: World, monkey
 
     monkeypatch.setattr(world.desk.journal, "halt", full)
     with pytest.raises(JournalUnwritable) as caught:
-        halt(world.desk, "enough", world.clock, patience=NOW)
+        halt(world.desk, "enough", world.clock, **ONE_PASS)
     assert "nothing of it is open any more" in caught.value.__notes__[0]
     assert world.desk.records[name].status == "canceled"
+
+
+def test_an_order_on_its_way_is_cancelled_when_it_is_there(world: World) -> None:
+    """The flag is set while a call is already past it: that order is waited for."""
+    told: list[Halting] = []
+    halting = threading.Thread(target=lambda: told.append(halt(world.desk, "enough", world.clock, patience=5.0)))
+
+    def meanwhile() -> None:
+        world.venue.before = lambda: None
+        halting.start()
+        while not world.desk.journal.halted:
+            time.sleep(0.001)
+
+    world.venue.before = meanwhile
+    (name,) = place(world, "95")
+    halting.join(10)
+    assert told[0].proven
+    assert name in told[0].over[0]
+    assert world.desk.records[name].status == "canceled"
+
+
+def test_an_order_nobody_answered_for_may_be_open_until_the_venue_says(world: World) -> None:
+    world.venue.lose_request = True
+    (name,) = place(world, "95")
+    world.venue.unreachable = True
+    first = halt(world.desk, "enough", world.clock, **ONE_PASS)
+    assert name in next(iter(first.open))
+    assert "MAY BE OPEN: unknown: buy 0.5" in repr(first)
+    world.venue.unreachable = False
+    world.clock.advance(60 * SECOND)
+    assert stop(world.desk, "enough", world.clock, **ONE_PASS).proven
+    assert world.desk.records[name].status == "rejected"
 
 
 def test_the_next_look_cancels_what_the_first_could_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,16 +165,16 @@ def test_the_next_look_cancels_what_the_first_could_not(world: World, monkeypatc
         assert watch.look() is None, "no flag, nothing to do"
         world.desk.journal.halt("lunch")
         patch.setattr(world.venue, "cancel", lambda *_: Refused("busy"))
-        first = watch.look(patience=NOW)
+        first = watch.look(**ONE_PASS)
         patch.undo()
-        second = watch.look(patience=NOW)
+        second = watch.look(**ONE_PASS)
         assert first is not None
         assert second is not None
         assert (first.proven, second.proven) == (False, True)
         assert watch.look() is None, "proven once, it is left at that"
         world.desk.journal.resume()
         world.desk.journal.halt("dinner")
-        third = watch.look(patience=NOW)
+        third = watch.look(**ONE_PASS)
         assert third is not None
         assert third.reason == "dinner"
 
@@ -295,3 +330,27 @@ def test_closing_an_account_ends_its_watch(sandbox_venue: Venue) -> None:
     assert "kit-halt-watched" in {thread.name for thread in threading.enumerate()}
     broker.close()
     assert "kit-halt-watched" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_many_orders_are_cancelled_at_once(sandbox_venue: Venue) -> None:
+    broker = kit.live(sandbox_venue, account="many")
+    price = round(sandbox_venue.quote("BTC/USDT").bid * 0.95, 2)
+    orders = [broker.buy("BTC/USDT", "0.001", price=price, key=f"order {number}") for number in range(20)]
+    told = broker.halt("enough")
+    assert told.proven
+    assert {order.status for order in orders} == {"canceled"}
+    assert len(told.over) == 20
+    broker.close()
+
+
+def test_an_account_that_is_opened_while_it_is_halted_cancels_what_was_left(sandbox_venue: Venue) -> None:
+    broker = kit.paper(sandbox_venue, account="left")
+    order = broker.buy("BTC/USDT", "0.001", price=20_000, key="rests")
+    broker.close()
+    with closing(Journal(path_of("left"), readonly=True)) as journal:
+        journal.halt("while nobody was here")
+    again = kit.paper(sandbox_venue, account="left")
+    assert again.order(order.id).wait(10).status == "canceled"
+    with pytest.raises(Halted, match="while nobody was here"):
+        again.buy("BTC/USDT", "0.001", key="more")
+    again.close()
