@@ -96,6 +96,14 @@ class CandleRing:
             taken += self.put(_candle(columns, len(times) - 1, closed), source, received)
         return taken
 
+    def drop_forming(self) -> None:
+        """Forget the bar that was forming: how it ended can't be had any more, and what it was is not how it closed."""
+        block, stop, forming, _, _ = self._state
+        if forming is not None:
+            self.last_time = int(block.ints[0, stop - 1]) if stop else None
+            self._state = (block, stop, None, 0, 0)
+            self.version += 1
+
     def _close(self, candle: Candle, code: int, received: int) -> None:
         """Write a final row, then publish it: a reader that holds the old state does not look that far."""
         block, stop, _, _, _ = self._state

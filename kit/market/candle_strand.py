@@ -37,6 +37,7 @@ class CandleStrand(Strand):
         self._says_closed = says_closed
         self._held: deque[tuple[Candle, int]] = deque(maxlen=HELD)
         self._end: int | None = None
+        self._pause = GRACE
         self._told = 0
         self._streamed: int | None = None
         """The newest bar that the stream has told of since it came up."""
@@ -109,14 +110,18 @@ class CandleStrand(Strand):
         self._streamed = None
 
     def tick(self, now: int) -> None:
-        """Notice silence, and a bar whose end is past without a word of it: nobody trades, or its close was lost."""
+        """Notice silence, and a bar whose end is past without a word of it: nobody trades, or its close was lost.
+
+        REST is asked in pauses that double, for of a market at rest Coinbase never tells that the next bar has begun.
+        """
         super().tick(now)
         forming = self.ring.forming
         if forming is None or self.due is not None or not self._up:
             return
         if self._end is None or forming.time >= self._end:
-            self._end = next_time(forming.time, self.interval)
-        if now >= self._end + GRACE and now - self._told >= GRACE:
+            self._end, self._pause = next_time(forming.time, self.interval), GRACE
+        if now >= self._end + GRACE and now - self._told >= self._pause:
+            self._pause *= 2
             self.ask_for(Due(now, self.ring.last_time))
 
     def _start_over(self, now: int) -> None:
@@ -129,9 +134,11 @@ class CandleStrand(Strand):
     def _read(self, ask: Ask, columns: Mapping[str, npt.NDArray[Any]], now: int) -> None:
         times, due = columns["time"], self.due
         rows, lags = len(times), due.lags if due is not None else 0
-        if ask.start is not None and (not rows or times[0] > ask.start) and lags < LAG_TRIES and due is not None:
-            due.lagged(now, lags)  # the bar we hold must be told once more: who leaves it out lags behind
+        if ask.start is not None and not rows and lags < LAG_TRIES and due is not None:
+            due.lagged(now, lags)  # the bar we hold must be told once more: who tells neither it nor a later one lags
             return
+        if rows and ask.start is not None and times[0] > ask.start:
+            self.ring.drop_forming()  # it is told no more: it was left too long ago
         closed = np.arange(rows) < rows - 1  # the next has begun
         self.ring.extend(columns, closed, "rest" if ask.start is None else "backfill", now)
         if ask.start is not None and rows >= PAGE:

@@ -156,3 +156,14 @@ def test_a_bar_with_more_trades_than_are_kept_is_not_put_together_over_the_hole(
     desk.answer(Need.TRADES, missed[1:])
     desk.answer(Need.TRADES, missed)
     assert desk.forming == (0, 40.0, 0)
+
+
+def test_a_market_at_rest_is_asked_for_its_next_bar_in_pauses_that_double() -> None:
+    desk = Desk([BEFORE, *SINCE], bars(2.0))
+    asked = []
+    for _ in range(4 * 160):
+        desk.wait(0.25)
+        if Need.CANDLES in desk.asked:
+            asked.append(round((desk.now - OPENS - MINUTE) / SECOND))
+            desk.answer(Need.CANDLES, bars(2.0))
+    assert asked == [5, 15, 35, 75]
