@@ -48,6 +48,8 @@ class Link:
     opened: int | None = None
     heard: int = 0
     """When application data last came."""
+    beaten: int = 0
+    """When a frame last came that says nothing (a heartbeat), or whose number shows that none is missing."""
     vouched: int = 0
     """When REST last showed that the silence is the market's. It does not show that nothing was missed."""
     whole: int | None = None
@@ -69,6 +71,11 @@ class Link:
     outbox: deque[Message] = field(default_factory=deque)
     held: deque[tuple[MarketEvent, int]] = field(default_factory=lambda: deque(maxlen=HELD))
     """What came on it, and when, while another one was in use."""
+
+    @property
+    def through(self) -> int:
+        """Until when all has come through that was sent on it: a connection keeps its order."""
+        return max(self.heard, self.beaten)
 
     @property
     def alive(self) -> int:

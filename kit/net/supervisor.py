@@ -205,6 +205,8 @@ class Supervisor:
         except BadAnswer as error:
             self._end(link, str(error), now)
             return
+        if not events:
+            link.beaten = now
         by_kind = self.routes.by_kind
         for event in events:
             known = by_kind.get(type(event))
@@ -252,6 +254,7 @@ class Supervisor:
     def _count(self, link: Link, number: int, now: int) -> bool:
         last, link.sequence = link.sequence, number
         if last is None or number == last + 1:
+            link.beaten = now
             return True
         self.sequence_gaps += 1
         self._end(link, f"frames {last + 1} to {number - 1} of the connection did not come", now)
@@ -308,7 +311,7 @@ class Supervisor:
             self._next_at = now + round(self._next_backoff.next() * SECOND)
             return
         after, self._link, self._next = self._next, None, None
-        if after is not None and after.whole is not None and link.heard - after.whole >= OVERLAP:
+        if after is not None and after.whole is not None and link.through - after.whole >= OVERLAP:
             self._take_over(link, after, now)
             return
         for sub in tuple(self.routes.wanted):
@@ -386,8 +389,9 @@ class Supervisor:
         if old is None or new is None or new.whole is None or now - new.whole < OVERLAP:
             return
         newest = new.held[-1][1] if new.held else 0
-        both = old.heard - new.whole >= OVERLAP
-        quiet = now - new.whole >= OVERLAP + PATIENCE and newest <= old.alive + SECOND
+        both = old.through - new.whole >= OVERLAP
+        silent = self._codec.streaming.book is BookRule.IDS  # without heartbeats; what is missed its ids will tell
+        quiet = silent and now - new.whole >= OVERLAP + PATIENCE and newest <= old.alive + SECOND
         if both or quiet:
             self._hangups.append(Hangup(old.number))
             self._next = None

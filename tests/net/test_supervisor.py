@@ -455,6 +455,22 @@ def test_an_old_connection_that_is_mute_beside_a_lively_new_one_is_a_drop() -> N
     assert scene.ear.of("up")[-1] == (Channel.TRADE, new)
 
 
+@pytest.mark.parametrize("beats", [True, False])
+def test_beside_a_quiet_old_connection_its_heartbeats_prove_that_nothing_is_missed(beats: bool) -> None:
+    scene = Scene(TRADES, codec=InStream())
+    old, new = rotate(scene)
+    for _ in range(36):
+        if beats and old not in scene.hung_up:
+            scene.hear(old, b'{"channel":"heartbeat"}')
+        scene.supervisor.vouch(scene.now)
+        scene.after(0.25)
+    assert scene.supervisor.handovers == beats
+    assert scene.ear.of("down") == (
+        [] if beats else [(Channel.TRADE, "the connection was mute while the one opened to replace it was not")]
+    )
+    assert new not in scene.hung_up
+
+
 def test_retry_after_of_a_refused_successor_holds_for_every_attempt() -> None:
     scene = Scene(TRADES)
     old, new = rotate(scene)

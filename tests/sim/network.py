@@ -215,7 +215,7 @@ class Network:
             self._beat(wire)
         elif draw() < mix.unanswered:
             self._agenda.note("unanswered", wire.number, *heard.streams)
-        elif draw() < mix.refused:
+        elif draw() < mix.refused and not (heard.subscribes and wire.streams.issuperset(heard.streams)):
             self._agenda.note("refused", wire.number, *heard.streams)
             for streams, answer in self._voice.refuse(heard):
                 self._put(wire, answer, (f"refusal {streams}", heard.number))

@@ -24,7 +24,7 @@ from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
 from kit.net.feeder import subscriptions
 from kit.net.inquiry import PROBES
 from kit.net.link import Allowance
-from kit.net.pacing import Pacer
+from kit.net.pacing import FOR_READS, FOR_SPARE, Pacer
 from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
 from kit.venues.base import Call, MarketEvent, Subscription
 from tests.sim.binance_voice import BinanceVoice
@@ -46,6 +46,8 @@ UNSEEN = round(STALE_AFTER * SECOND) + SLACK
 """µs for which a channel may be mute before that must have been noticed."""
 SNAPSHOTS = (4, 6.0)
 """So many book snapshots in so many seconds, for all instruments together."""
+SPARE = 4 * SECOND
+"""µs that what is not worth waiting for waits (``kit.net.rest``)."""
 BINANCE = BinanceVoice()
 BOOKS = (Need.BOOK, Need.AUDIT)
 CHANNELS: dict[type[MarketEvent], Channel] = {
@@ -135,6 +137,8 @@ class World:
         self.halted = 0
         """When the market stood still."""
         self._pacer, self._snapshots = Pacer(), Allowance(*SNAPSHOTS)
+        budgets = self._codec.budgets()
+        self._pacer.learn(() if isinstance(budgets, Call) else budgets, START)
         random = Random(seed)  # noqa: S311 - the same
         interval = random.choice(voice.intervals)
         begin = START - random.randint(1, 3) * STEP[interval] - random.randint(0, STEP[interval])
@@ -409,13 +413,18 @@ class World:
 
     def _leave(self, seat: Seat, errand: Errand, call: Call[Any]) -> None:
         """Send a question once the venue's limits let it."""
-        wait = self._pacer.wait(call.weight, self.local)
+        wait = self._pacer.wait(call.weight, self.local, share=FOR_SPARE if call.spare else FOR_READS)
+        if call.spare and wait > SPARE:
+            seat.mirror.failed(errand.ask, self.local, "held back", wait / SECOND)
+            return
         if wait:
             self.at(self.now + wait, self._leave, seat, errand, call)
             return
+        ticket = self._pacer.send(call.weight, self.local)
         self.note("rest", call.path)
 
         def done(status: int, headers: Mapping[str, str], body: bytes) -> None:
+            self._pacer.answered(ticket, {})
             self._answered(seat, errand, call, status, headers, body)
 
         self.door.ask(call, done)
