@@ -99,6 +99,8 @@ class CellIdentity:
         self._hashed: dict[str, Run] = {}
         """Cells known by their code alone: the first run that placed an order from it."""
         self._warned: set[str] = set()
+        self._called: dict[tuple[str, str], str] = {}
+        """The same cells' calls by address, as long as it lasts: the code that they stood in."""
         self._listeners = (("pre_run_cell", self._begin), ("post_run_cell", self._end))
         for event, listener in self._listeners:
             shell.events.register(event, listener)
@@ -132,7 +134,13 @@ class CellIdentity:
     def _call(self, run: Run, frame: FrameType) -> tuple[str, str]:
         """The cell, and the call in it that ``frame`` is evaluating."""
         tree = _parsed(frame.f_code.co_filename)
-        return self._cell(run, tree, frame), spelled(_asking(tree, frame), self._shell.transform_cell)
+        call = spelled(_asking(tree, frame), self._shell.transform_cell)
+        if run.cell_id is not None and STABLE_ID.fullmatch(run.cell_id) and self._keeps_ids:
+            return f"id:{run.cell_id}", call
+        code = hashlib.sha256(spelled(tree, self._shell.transform_cell).encode()).hexdigest()[:32]
+        self._warn_if_merged(code, run, frame)
+        self._warn_if_edited(code, call, run, frame)
+        return f"code:{code}", call
 
     # -- the cell -----------------------------------------------------------------------------------------------------
 
@@ -150,13 +158,6 @@ class CellIdentity:
         cell_id = message.get("metadata", {}).get("cellId")
         return cell_id if isinstance(cell_id, str) else None
 
-    def _cell(self, run: Run, tree: ast.Module, frame: FrameType) -> str:
-        if run.cell_id is not None and STABLE_ID.fullmatch(run.cell_id) and self._keeps_ids:
-            return f"id:{run.cell_id}"
-        code = hashlib.sha256(spelled(tree, self._shell.transform_cell).encode()).hexdigest()[:32]
-        self._warn_if_merged(code, run, frame)
-        return f"code:{code}"
-
     @cached_property
     def _keeps_ids(self) -> bool:
         """Asked once, so that a notebook saved in another format meanwhile has its cells as they were."""
@@ -170,17 +171,31 @@ class CellIdentity:
         if known_to_be_one or code in self._warned:
             return
         self._warned.add(code)
-        why = "this front end does not tell cells apart"
-        if not self._keeps_ids:
-            why = "this notebook's format (before nbformat 4.5) keeps no cell ids"
-        warnings.warn_explicit(
-            f"a cell with the same code has ordered before, and {why}: this counts as running that cell again and "
-            "finds the order placed then. If another order is meant, give each its own key=… (or say again=True: one "
-            "more each time this runs)",
-            UserWarning,
-            frame.f_code.co_filename,
-            frame.f_lineno,
+        _warn(
+            f"a cell with the same code has ordered before, and {self._why}: this counts as running that cell again "
+            "and finds the order placed then. If another order is meant, give each its own key=… (or say again=True: "
+            "one more each time this runs)",
+            frame,
         )
+
+    def _warn_if_edited(self, code: str, call: str, run: Run, frame: FrameType) -> None:
+        """Say that this call has ordered already, in the cell as it was before it was edited."""
+        if run.cell_id is None:
+            return
+        before = self._called.get((run.cell_id, call), code)
+        self._called[run.cell_id, call] = code
+        if before != code:
+            _warn(
+                f"this cell was edited since it ordered, and {self._why}: it counts as another cell, so its orders are "
+                "placed once more. With key=… an order stays the same order whatever becomes of its cell",
+                frame,
+            )
+
+    @property
+    def _why(self) -> str:
+        if self._keeps_ids:
+            return "this front end does not tell cells apart"
+        return "this notebook's format (before nbformat 4.5) keeps no cell ids"
 
     # -- the call -----------------------------------------------------------------------------------------------------
 
@@ -210,6 +225,11 @@ class CellIdentity:
                 f"answer for it: {_NAME_IT}"
             )
         return cell
+
+
+def _warn(text: str, frame: FrameType) -> None:
+    """A warning about the line of the cell that is being evaluated."""
+    warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno)
 
 
 def _stack() -> list[FrameType]:

@@ -18,6 +18,8 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
+from kit.errors import UsageError
+
 ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 LENGTH = 18
 """88 bits: among a thousand million ids two are the same once in 800 million times."""
@@ -38,7 +40,11 @@ class Intent:
 
     @classmethod
     def keyed(cls, key: str) -> Intent:
-        """An intent the user named."""
+        """An intent the user named; UsageError for a name that can't be written down."""
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"key={key!r} holds half a character, so it can't be kept; nothing was sent") from None
         return cls(("key", key))
 
     @classmethod

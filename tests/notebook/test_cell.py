@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from kit.errors import UsageError
 from kit.notebook import install
-from kit.notebook.cell import CellIdentity, _asking
+from kit.notebook.cell import CellIdentity, _asking, keeps_ids
 from kit.orders.ids import Intent
 from kit.runtime import runtime
 
@@ -24,7 +26,7 @@ class Recorder:
         self.intents: list[Intent] = []
 
     def buy(self, *args: object, **kwargs: object) -> int:
-        intent = runtime.cell_intent("")
+        intent = runtime.cell_intent("", repr(args))
         assert intent is not None
         self.intents.append(intent)
         return len(self.intents)
@@ -145,8 +147,9 @@ def test_without_cell_ids_the_code_is_the_cell(run: Running) -> None:
 
 def test_cells_merged_by_their_code_are_warned_about_once_and_told_of_key(run: Running) -> None:
     run("broker.buy(1)", None)
-    with pytest.warns(UserWarning, match=r"key="):
-        run("broker.buy(1)", None)
+    with pytest.warns(UserWarning, match=r"key=") as caught:
+        run("# again\nbroker.buy(1)", None)
+    assert (caught[0].lineno, "kit" in caught[0].filename) == (2, False), "it points at the line of the cell"
     run("broker.buy(1)", None)
 
 
@@ -156,6 +159,19 @@ def test_a_document_address_is_no_stable_id(run: Running) -> None:
     assert run("broker.buy(1)", vscode) == first  # the same address: known to be one cell, no warning
     with pytest.warns(UserWarning, match="does not tell cells apart"):
         assert run("broker.buy(1)", vscode.replace("W2", "W3")) == first
+
+
+def test_where_the_code_is_the_cell_an_edit_that_repeats_an_order_is_warned_about(run: Running) -> None:
+    vscode = "vscode-notebook-cell:/home/me/a.ipynb#W2sZmlsZQ%3D%3D"
+    first = run("broker.buy(1)", vscode)
+    with pytest.warns(UserWarning, match=r"edited since it ordered.*placed once more.*key="):
+        assert run("print(broker.buy(1))", vscode) != first
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run("print(broker.buy(1))  # now", vscode)
+        run("broker.buy(2)", vscode)
+        run("x = 3\nbroker.buy(1)", "1a2b3c4d")
+        run("x = 4\nbroker.buy(1)", "1a2b3c4d")
 
 
 def test_a_thread_must_name_its_orders(run: Running) -> None:
@@ -190,6 +206,88 @@ def test_a_callback_between_cells_must_name_its_orders(shell: Any, run: Running)
     run("def clicked():\n    broker.buy(1)")
     with pytest.raises(UsageError, match="button"):
         shell.user_ns["clicked"]()
+
+
+def test_a_loop_in_which_a_pass_was_refused_does_not_give_its_turn_to_the_next(shell: Any, run: Running) -> None:
+    """Else the next run of the cell, where nothing is refused, would place the last one's order a second time."""
+    cells = runtime.find(CellIdentity, "cells")
+    assert cells is not None
+    shell.user_ns["refuse"] = lambda: cells.refused(shell.user_ns["broker"].intents[-1])
+    code = """
+        caught = []
+        for qty in (1, 2, 3):
+            try:
+                broker.buy(qty)
+                if refused: refuse()
+            except Exception as error:
+                caught.append(error)
+    """
+    run("refused = True", "other")
+    assert len(run(code)) == 1
+    first, *others = shell.user_ns["caught"]
+    assert isinstance(first, UsageError)
+    assert re.search(
+        r"refused when it asked for \(1,\), and now it asks for \(2,\).*key=.*nothing was sent", str(first)
+    )
+    assert len(others) == 1
+    run("refused = False", "other")
+    assert len(set(run(code))) == 3
+
+
+def test_a_cell_that_failed_half_way_goes_on_when_run_again(run: Running) -> None:
+    run("broken = True", "other")
+    code = "broker.buy(1)\nif broken: 1 / 0\nbroker.buy(1)\nbroker.buy(2)"
+    with pytest.raises(ZeroDivisionError):
+        run(code)
+    run("broken = False", "other")
+    first = run(code)
+    assert len(set(first)) == 3
+    assert run(code) == first
+
+
+def test_a_subshell_that_runs_a_cell_meanwhile_does_not_take_over_the_cell(shell: Any, run: Running) -> None:
+    shell.user_ns["beside"] = lambda code: shell.run_cell(code, store_history=False, cell_id="b0b0")
+    code = """
+        import threading
+        broker.buy(1)
+        thread = threading.Thread(target=beside, args=("broker.buy(1)",)); thread.start(); thread.join()
+        broker.buy(1)
+    """
+    cells = [(intent.parts[1], intent.parts[-1]) for intent in run(code)]
+    assert cells == [("id:a1b2c3d4", "0"), ("id:b0b0", "0"), ("id:a1b2c3d4", "1")]
+
+
+def test_a_notebook_that_keeps_no_ids_is_told_by_its_code(
+    run: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab makes ids up each time it opens a notebook of a format before 4.5."""
+    old = tmp_path / "old.ipynb"
+    old.write_text('{"nbformat": 4, "nbformat_minor": 4, "cells": [], "metadata": {}}')
+    monkeypatch.setenv("JPY_SESSION_NAME", str(old))
+    first = run("broker.buy(1)", "3a7ffc3a-066f-4816-bce1-1f25fbfee37c")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run("broker.buy(1)", "3a7ffc3a-066f-4816-bce1-1f25fbfee37c") == first
+    with pytest.warns(UserWarning, match=r"before nbformat 4\.5\) keeps no cell ids.*key="):
+        assert run("broker.buy(1)", "63de5733-1431-43db-9b35-3e25b5b3e323") == first
+
+
+@pytest.mark.parametrize(
+    "text", ['{"nbformat": 4, "nbformat_minor": 5}', '{"nbformat": 5, "nbformat_minor": 0}', "{", "[]"]
+)
+def test_a_notebook_is_taken_to_keep_ids_unless_it_says_otherwise(tmp_path: Path, text: str) -> None:
+    notebook = tmp_path / "a.ipynb"
+    assert keeps_ids(notebook), "renamed since"
+    notebook.write_text(text)
+    assert keeps_ids(notebook)
+
+
+def test_the_identity_of_a_cell_is_for_ever(run: Running) -> None:
+    """A changed value here would place the orders of every running account a second time."""
+    code = "for qty in (1, 2):\n    broker.buy('BTC/USDT', qty)  # now"
+    assert run(code)[1].parts == ("cell", "id:a1b2c3d4", "broker.buy('BTC/USDT', qty)", "", "1")
+    hashed = "code:484973a3ad0d51e19e5f634c4c0ace1d"
+    assert run(code, None)[1].parts == ("cell", hashed, "broker.buy('BTC/USDT', qty)", "", "1")
 
 
 def test_an_order_refused_before_it_was_written_down_is_tried_again_as_the_same_intent(

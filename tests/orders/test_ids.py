@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kit.orders import ids
+from kit.errors import UsageError
 from kit.orders.ids import ALPHABET, LENGTH, Intent, client_id
+from kit.venue import CODECS
+from kit.venues.base import MarketCodec
 
 RULES = {
     "binance": r"[a-zA-Z0-9-_]{1,36}",  # newClientOrderId as fix-api.md states it
@@ -46,7 +46,7 @@ intents = st.builds(
     ],
 )
 def test_an_intent_has_the_same_id_on_every_machine_and_for_ever(account: str, intent: Intent, made: str) -> None:
-    """A changed value here would place the orders of every running account a second time."""
+    """A changed value here would place the orders of every running account a second time; so would a salted hash."""
     assert client_id(account, "default", intent) == made
 
 
@@ -54,13 +54,9 @@ def test_text_beyond_ascii_has_its_id_too() -> None:
     assert client_id("konto-ö", "s", Intent(("cell", "3", "0"), again=2, implicit=True)) == "ksf5sjhjn1k1tfq8xj"
 
 
-def test_an_id_does_not_depend_on_the_process_that_makes_it() -> None:
-    """Python's own hash of a text does: it is salted."""
-    say = f"import runpy; ids = runpy.run_path({ids.__file__!r}); "
-    say += "print(ids['client_id']('paper', 'default', ids['Intent'].keyed('first')))"
-    for seed in ("1", "2"):
-        made = subprocess.check_output([sys.executable, "-c", say], env={"PYTHONHASHSEED": seed}, text=True)
-        assert made.strip() == "mddf3z9p7ztstzbg66"
+def test_a_key_that_cannot_be_written_down_is_refused() -> None:
+    with pytest.raises(UsageError, match="nothing was sent"):
+        Intent.keyed("\ud800")
 
 
 @given(names, names, intents)
@@ -70,6 +66,12 @@ def test_an_id_fits_every_venue_and_spells_no_sql(account: str, session: str, in
     assert set(made) <= set(ALPHABET)
     assert [venue for venue, rule in RULES.items() if not re.fullmatch(rule, made)] == []
     assert not any(word in made.upper() for word in SQL.split())
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_every_codec_says_that_it_takes_such_ids(codec: MarketCodec) -> None:
+    assert set(ALPHABET) <= set(codec.client_id_alphabet)
+    assert codec.client_id_length >= LENGTH
 
 
 def test_the_alphabet_has_no_vowel_so_it_spells_no_word() -> None:
