@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from kit.clock import DAY, SECOND
+from kit.clock import DAY, HOUR, SECOND
 from kit.venues.base import Budget
 
 EDGE = 200_000
@@ -166,16 +166,15 @@ class Pacer(msgspec.Struct, omit_defaults=True):
     """Until when an account's orders must wait, or (*) everything: the venue said so."""
     events: int = 0
 
-    @property
-    def notable(self) -> bool:
+    def notable(self, now: int) -> bool:
         """True when the venue's headers tell of so much use that its clock, by which budgets run, matters."""
-        return self._told(NOTABLE, NOTABLE_ORDERS)
+        return self._told(NOTABLE, NOTABLE_ORDERS, now)
 
     def worth_learning(self, now: int, *, by_order: bool = False) -> bool:
         """True when the budgets matter and are not known, or not since a day. A question asks for them after a few
         orders, so that an order seldom has to."""
         unknown = not self.budgets or now - self.learned > DAY
-        return unknown and self._told(NOTABLE, NOTABLE_ORDERS if by_order else A_FEW_ORDERS)
+        return unknown and self._told(NOTABLE, NOTABLE_ORDERS if by_order else A_FEW_ORDERS, now)
 
     def learn(self, budgets: Iterable[Budget], now: int = 0) -> None:
         """Take the venue's list of budgets, each as used as the last headers said."""
@@ -229,10 +228,10 @@ class Pacer(msgspec.Struct, omit_defaults=True):
         """When (µs) the venue lets such a request leave again."""
         return max(self.held.get("*", 0), self.held.get(account, 0) if orders else 0)
 
-    def _told(self, weight: int, orders: int) -> bool:
-        """True when a header told of so much."""
-        told = list(self.told.items())
-        return any(used >= (orders if "ORDER" in name else weight) for name, (_, used) in told)
+    def _told(self, weight: int, orders: int, now: int) -> bool:
+        """True when a header told of so much within the hour."""
+        lately = [(name, used) for name, (sent, used) in list(self.told.items()) if now - sent < HOUR]
+        return any(used >= (orders if "ORDER" in name else weight) for name, used in lately)
 
     def _give_up(self, now: int) -> None:
         """Count what was never answered as used."""

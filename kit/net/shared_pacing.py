@@ -13,8 +13,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -56,6 +56,8 @@ class SharedPacing:
         """The venue's clock against this process's, once it was measured."""
         self.pacer = Pacer(list(budgets))
         """As it was when this process last used it."""
+        self.path: Path | None = None
+        """Where it is kept; None while this process counts alone."""
         self._scope, self._home, self._budgets = scope, home, list(budgets)
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
@@ -65,33 +67,22 @@ class SharedPacing:
         """What ``pacer`` was made of: where nobody wrote since, it need not be made again."""
         self._alone_until = 0.0
 
-    def __enter__(self) -> Pacer:
+    @contextmanager
+    def open(self) -> Iterator[Pacer]:
         """The pacer, for us alone until the block ends; what is done to it is then everybody's."""
-        self._lock.acquire()
-        try:
-            self._take()
-        except BaseException:  # an interrupted cell
-            self._lock.release()
-            raise
-        if self.measured is not None:
-            self.pacer.skew, self.pacer.blur = self.measured.offset, self.measured.uncertainty
-        return self.pacer
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._give_back()
-        finally:
-            self._lock.release()
-
-    @property
-    def path(self) -> Path | None:
-        """Where the count is kept; None while this process counts alone."""
-        return None if self._db is None or self._home is None else self._home() / FILE
+        with self._lock:
+            try:
+                self._take()
+                if self.measured is not None:
+                    self.pacer.skew, self.pacer.blur = self.measured.offset, self.measured.uncertainty
+                yield self.pacer
+            finally:
+                self._give_back()
 
     def close(self) -> None:
         """Share no more. What is on its way is counted by this process alone."""
         with self._lock:
-            self._home = None
+            self._home = self.path = None
             if self._db is not None and self._pid == os.getpid():
                 self._db.close()
             self._db = None
@@ -129,9 +120,9 @@ class SharedPacing:
 
     def _connect(self, home: Path) -> sqlite3.Connection:
         """The database, made when there is none, and made anew when a power cut has spoiled it."""
-        self._parents = self._db  # after a fork: it must not be used here, nor even closed
+        self._parents, self._db = self._db, None  # after a fork: it must not be used here, nor even closed
         self._key, self._pid, self._read = f"{self._scope()} {SHAPE}", os.getpid(), b""
-        path = home / FILE
+        self.path = path = home / FILE
         try:
             return _opened(path)
         except sqlite3.OperationalError:
@@ -146,7 +137,7 @@ class SharedPacing:
         if self._db is not None:
             with suppress(sqlite3.Error):
                 self._db.close()  # an open transaction is rolled back
-            self._db = None
+        self._db = self.path = None
         if not self._alone_until:
             log.warning(
                 "what is asked of %s can't be counted together with other programs (%s): this one keeps to the "

@@ -21,6 +21,8 @@ from kit.venues.base import Auth, Budget, Call, Effect, Failure, Key
 
 LONG = 5.0
 """Seconds of waiting that are worth a word."""
+VERY_LONG = 60.0
+"""Seconds that are worth advice."""
 LONGEST_HOLD = 3 * DAY
 """µs: no ban of Binance's lasts longer (rest-api.md, "IP Limits"); what asks for more is no venue."""
 
@@ -81,7 +83,6 @@ class Turns:
         self._account = hashlib.blake2b(key.id.encode(), digest_size=6).hexdigest() if key else ""
         """Whose orders are counted together."""
         self._until = 0
-        self.close = self._pacing.close
 
     @property
     def waiting(self) -> float:
@@ -92,7 +93,7 @@ class Turns:
     @property
     def busy(self) -> bool:
         """True when so much is used that the venue's clock matters, by which its limits run."""
-        return self._pacing.pacer.notable
+        return self._pacing.pacer.notable(self._clock.now())
 
     def worth_learning(self, call: Call[Any]) -> bool:
         """True when the venue's budgets should be asked for before this call."""
@@ -102,7 +103,7 @@ class Turns:
 
     def learn(self, budgets: Iterable[Budget]) -> None:
         """Take the venue's budgets."""
-        with self._pacing as pacer:
+        with self._pacing.open() as pacer:
             pacer.learn(budgets, self._clock.now())
 
     def set_clock(self, measured: Offset) -> None:
@@ -113,7 +114,7 @@ class Turns:
         """Leave to send, waited for until ``latest`` (µs) at most; RateLimited at once when that is too soon."""
         asked, waited, account, orders = self._clock.now(), 0, self._account, call.orders
         while True:
-            with self._pacing as pacer:
+            with self._pacing.open() as pacer:
                 now = self._clock.now()
                 wait = pacer.wait(call.weight, now, orders=orders, account=account, share=share(call))
                 if not wait:
@@ -128,7 +129,7 @@ class Turns:
 
     def answered(self, ticket: Ticket, used: Mapping[str, int]) -> None:
         """Note what the answer's headers say is used; nothing where there is no answer."""
-        with self._pacing as pacer:
+        with self._pacing.open() as pacer:
             pacer.answered(ticket, used)
 
     def turned_away(self, failure: Failure) -> None:
@@ -136,7 +137,7 @@ class Turns:
         if not failure.retry_after:
             return
         wait = min(int(failure.retry_after * SECOND), LONGEST_HOLD)
-        with self._pacing as pacer:
+        with self._pacing.open() as pacer:
             pacer.hold(self._clock.now() + wait, order=failure.orders_only, account=self._account)
 
     def say(self, wait: float, why: str) -> None:
@@ -146,9 +147,17 @@ class Turns:
             log.warning("requests to %s wait for %.0f s: %s", self._venue, wait, why)
         self._until = max(self._until, until)
 
+    def close(self) -> None:
+        """Share no more."""
+        self._pacing.close()
+
     def _held_back(self, call: Call[Any], wait: float, why: str) -> RateLimited:
-        path = self._pacing.path
-        kept = f"; every program of this machine keeps to that ({path})" if wait > LONG and path is not None else ""
+        path, kept = self._pacing.path, ""
+        if why == SAID and wait > VERY_LONG and path is not None:
+            kept = (
+                ", and every program of this machine keeps to it; if the machine has had another address since, "
+                f"delete {path} and restart them"
+            )
         return RateLimited(
             f"{call.method} {call.path} was held back, nothing was sent: {self._venue} takes no more for {wait:.1f} s: "
             f"{why}{kept}",

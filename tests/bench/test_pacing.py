@@ -29,10 +29,10 @@ TOLD = {WEIGHT: 1000, "X-MBX-ORDER-COUNT-10S": 10, "X-MBX-ORDER-COUNT-1D": 10}
 def request(pacing: SharedPacing, orders: int = 0) -> None:
     """Leave to send a request, and what its answer said."""
     now = time.time_ns() // 1_000
-    with pacing as pacer:
+    with pacing.open() as pacer:
         assert not pacer.wait(1, now, orders=orders, account="a1b2c3")
         ticket = pacer.send(1, now, orders=orders, account="a1b2c3")
-    with pacing as pacer:
+    with pacing.open() as pacer:
         pacer.answered(ticket, TOLD if orders else QUESTION)
 
 

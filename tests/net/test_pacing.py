@@ -241,7 +241,8 @@ def test_a_request_heavier_than_the_whole_budget_leaves_in_an_unused_window() ->
 def test_budgets_are_worth_learning_once_use_is_notable(used: int, worth: bool) -> None:
     fresh = Pacer()
     fresh.answered(fresh.send(2, T0), {WEIGHT: used})
-    assert fresh.worth_learning(T0) is fresh.notable is worth
+    assert fresh.worth_learning(T0) is fresh.notable(T0) is worth
+    assert not fresh.notable(T0 + HOUR)
 
 
 @pytest.mark.parametrize(
@@ -258,12 +259,21 @@ def test_budgets_learned_late_begin_at_the_use_told_before_and_are_asked_for_aga
     fresh = Pacer()
     fresh.answered(fresh.send(2, T0), {WEIGHT: 5900})
     fresh.learn(BUDGETS, T0)
-    assert not fresh.worth_learning(T0 + DAY)
-    assert fresh.worth_learning(T0 + DAY + 1)
     assert fresh.wait(2, T0) > 0
-    fresh.learn(BUDGETS, T0)
-    assert fresh.wait(2, T0) > 0
-    assert fresh.wait(2, T0 + MINUTE) == 0
+    assert not fresh.worth_learning(T0 + SECOND)
+    tomorrow = T0 + DAY + 1
+    fresh.answered(fresh.send(2, tomorrow), {WEIGHT: NOTABLE})
+    assert fresh.worth_learning(tomorrow)
+
+
+def test_budgets_learned_again_change_no_count() -> None:
+    steered = pacer()
+    steered.answered(steered.send(2, T0), {WEIGHT: 5999})
+    steered.learn(BUDGETS, T0)
+    assert steered.wait(2, T0) > 0
+    steered.learn([Budget(WEIGHT, 12_000, MINUTE)], T0)
+    assert steered.wait(2, T0) == 0
+    assert steered.wait(6_002, T0, share=ALL) > 0  # what was told is remembered
 
 
 def test_a_venue_that_tells_nothing_is_asked_no_more_than_its_limit_in_any_stretch_of_time() -> None:

@@ -599,7 +599,7 @@ def test_an_order_that_would_wait_longer_than_it_is_meant_for_is_limited_at_once
 def test_an_order_waits_for_a_moment() -> None:
     with serving(answer(PLACED)) as server, client(server) as c:
         c.rest.sync()
-        with c.rest._turns._pacing as pacer:
+        with c.rest._turns._pacing.open() as pacer:
             pacer.hold(T0 + 2 * SECOND, order=True, account=c.rest._turns._account)
         c.rest.do(ORDER)
         assert server.asked == ["POST"]
@@ -655,7 +655,7 @@ def test_clients_of_one_home_share_what_is_used_and_what_the_venue_said(tmp_path
         one, two = (Rest(BINANCE, hosts, clock=ManualClock(T0), home=lambda: tmp_path) for _ in range(2))
         with pytest.raises(RateLimited, match="banned for a while"):
             one.do(BINANCE.quote("BTCUSDT"))
-        with pytest.raises(RateLimited, match=r"said so; every program.*pacing\.sqlite"):
+        with pytest.raises(RateLimited, match=r"said so, and every program.*pacing\.sqlite"):
             two.do(BINANCE.quote("BTCUSDT"))
         assert two.waiting == 3600
         assert len(server.seen) == 1

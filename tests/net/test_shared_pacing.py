@@ -39,12 +39,12 @@ def shared(home: Path | Callable[[], Path], *budgets: Budget, scope: str = "venu
 
 
 def spend(pacing: SharedPacing, weight: int) -> None:
-    with pacing as pacer:
+    with pacing.open() as pacer:
         pacer.send(weight, T0)
 
 
 def free(pacing: SharedPacing, weight: int = 50) -> bool:
-    with pacing as pacer:
+    with pacing.open() as pacer:
         return pacer.wait(weight, T0, share=ALL) == 0
 
 
@@ -59,7 +59,7 @@ def test_what_one_sends_counts_for_the_other(home: Path, budget: Budget) -> None
 
 def test_what_one_has_learned_the_other_knows(home: Path) -> None:
     with shared(home) as one, shared(home) as two:
-        with one as pacer:
+        with one.open() as pacer:
             pacer.learn([TOLD], T0)
         spend(one, 80)
         assert not free(two)
@@ -70,10 +70,10 @@ def test_each_process_sees_the_venues_windows_by_its_own_clock(home: Path) -> No
         one.measured, two.measured = Offset(0, 0), Offset(-MINUTE, 7)
         spend(one, 80)
         assert not free(one)
-        with two as pacer:
+        with two.open() as pacer:
             assert (pacer.skew, pacer.blur) == (-MINUTE, 7)
             assert pacer.wait(50, T0 + MINUTE) > 0
-        with one as pacer:
+        with one.open() as pacer:
             assert (pacer.skew, pacer.blur) == (0, 0)
 
 
@@ -173,7 +173,7 @@ def test_an_interrupted_cell_leaves_the_count_whole_and_free(home: Path, monkeyp
 
     with shared(home, TOLD) as one, shared(home, TOLD) as two:
         spend(one, 80)
-        with pytest.raises(Interrupted), one:
+        with pytest.raises(Interrupted), one.open():
             raise Interrupted
         assert not free(two)
         with monkeypatch.context() as patch:
@@ -197,7 +197,7 @@ def test_threads_and_files_lose_nothing(home: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with clients[0] as pacer:
+    with clients[0].open() as pacer:
         assert len(pacer.flying) == 400
     for client in clients:
         client.close()
@@ -210,9 +210,9 @@ import os, signal, sys
 from pathlib import Path
 from kit.net.shared_pacing import SharedPacing
 pacing = SharedPacing(lambda: "venue.example", lambda: Path(sys.argv[1]))
-with pacing as pacer:
+with pacing.open() as pacer:
     pacer.send(15, int(sys.argv[2]))
-with pacing as pacer:
+with pacing.open() as pacer:
     pacer.send(70, int(sys.argv[2]))
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -223,7 +223,7 @@ from pathlib import Path
 from kit.net.shared_pacing import SharedPacing
 pacing, at = SharedPacing(lambda: "venue.example", lambda: Path(sys.argv[1])), int(sys.argv[2])
 def spend(weight):
-    with pacing as pacer:
+    with pacing.open() as pacer:
         pacer.send(weight, at)
 spend(10)
 child = os.fork()
@@ -244,7 +244,7 @@ def test_a_process_killed_while_it_holds_the_count_leaves_it_as_it_was(home: Pat
         spend(pacing, 1)
         assert run(KILLED, home, T0) == -signal.SIGKILL
         began = time.monotonic()
-        with pacing as pacer:
+        with pacing.open() as pacer:
             assert sum(ticket.weight for ticket in pacer.flying) == 16
         assert time.monotonic() - began < shared_pacing.BUSY
 
@@ -254,7 +254,7 @@ def test_a_forked_process_shares_by_a_connection_of_its_own(home: Path) -> None:
     with shared(home, TOLD) as pacing:
         spend(pacing, 1)
         assert run(FORKED, home, T0) == 0
-        with pacing as pacer:
+        with pacing.open() as pacer:
             assert sorted(ticket.weight for ticket in pacer.flying) == [1, 10, 20, 20, 30]
 
 
