@@ -8,7 +8,6 @@ a slower look first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -174,15 +173,6 @@ _COMBINED: dict[bytes, Reader] = {
 }
 """Readers of whole combined frames, by what follows the symbol in the stream's name."""
 
-_NAMED = len('{"stream":"')
-"""Where the name begins in a combined frame."""
-
-
-@lru_cache(maxsize=4_096)  # four times as many streams as a connection carries
-def _reader(name: bytes) -> Reader | None:
-    """How a combined frame of the stream ``name`` is read; None where the kit has no use for it."""
-    return _COMBINED.get(name[name.find(b"@") + 1 :])
-
 
 def stream(subscription: Subscription) -> str:
     """The stream's name: the symbol in lower case, and what is wanted of it."""
@@ -209,23 +199,27 @@ def request(method: str, subscriptions: Sequence[Subscription], id: int) -> str:
 def decode(frame: bytes | str) -> Sequence[Event]:
     """A frame as its event; nothing for events nobody asked the kit to know. Raises BadAnswer on a malformed frame."""
     try:
-        if isinstance(frame, str):
+        if not isinstance(frame, bytes):
             frame = frame.encode()
-        # In any other frame this finds no such name, or the typed reader finds no such data.
-        known = _reader(frame[_NAMED : frame.find(b'"', _NAMED)])
-        if known is None:
-            return _look(frame)
-        read, event = known
-        return (event(read(frame).data),)
+        known = _COMBINED.get(frame.partition(b"@")[2].partition(b'"')[0])
+        if known is not None:
+            read, event = known
+            return (event(read(frame).data),)
+    except msgspec.ValidationError:
+        pass  # the name stood in other words than a stream's: look closer
+    except MALFORMED as error:
+        raise bad_answer("Binance's stream frame", frame, error) from None
+    try:
+        return _look(frame)
     except MALFORMED as error:
         raise bad_answer("Binance's stream frame", frame, error) from None
 
 
-def _look(frame: bytes) -> Sequence[Event]:
+def _look(frame: bytes | str) -> Sequence[Event]:
     """Any frame, without trusting the order of its keys."""
     seen = _probe(frame)
     if seen.stream:
-        known = _reader(seen.stream.encode())
+        known = _COMBINED.get(seen.stream[seen.stream.find("@") + 1 :].encode())
         return (known[1](known[0](frame).data),) if known else ()
     known = _BY_KIND.get(seen.kind) if seen.kind else _TICKER if seen.update_id and seen.bid else None
     if known is not None:
