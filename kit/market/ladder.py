@@ -12,7 +12,7 @@ from math import inf
 
 from kit.model import Level, Levels, Side
 
-LEAST, KEPT, MOST = 64, 128, 256
+LEAST, KEPT, MOST = 16, 48, 96
 """Prices kept in order: at least so many, if there are as many; so many after a sort or a cut; at most so many."""
 
 
@@ -42,14 +42,17 @@ class Ladder:
     def apply(self, levels: Levels) -> None:
         """Set absolute quantities; 0 removes, and removing what is not there is normal."""
         held, near, low, high = self.levels, self.near, self._low, self._high
+        count = len(held)  # a price is looked up once: the dict's growth tells that it is new
         for level in levels:
             price, qty = level
             if qty:
-                if price not in held and low <= price <= high:
-                    insort(near, price)
                 held[price] = level
-            elif price in held:
-                del held[price]
+                if len(held) != count:
+                    count += 1
+                    if low <= price <= high:
+                        insort(near, price)
+            elif held.pop(price, None) is not None:
+                count -= 1
                 if low <= price <= high:
                     del near[bisect_left(near, price)]
         if len(near) > self._most:
