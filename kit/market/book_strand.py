@@ -50,11 +50,12 @@ class BookStrand(Strand):
 
     def take(self, event: BookDelta | BookSnapshot, now: int) -> None:
         """A change of the book, or all of it, from the stream."""
-        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
+        feed = self.feed
+        if (self._wary or now - feed.proven > feed.stale_after) and not self.listens(now):
             return
         if event.time:
             self.latency.add(now, event.time)
-            self.feed.venue_time = event.time
+            feed.venue_time = event.time
         self._change(event, now)
         self.taken(now)
 

@@ -35,11 +35,12 @@ class QuoteStrand(Strand):
 
     def take(self, quote: Quote, now: int) -> None:
         """A quote from the stream."""
-        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
+        feed = self.feed
+        if (self._wary or now - feed.proven > feed.stale_after) and not self.listens(now):
             return
         if quote.time:
             self.latency.add(now, quote.time)
-            self.feed.venue_time = quote.time
+            feed.venue_time = quote.time
         if quote.update_id >= self._newest:
             self._show(quote, "ws", now)
         self._differs = None

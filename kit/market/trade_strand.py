@@ -32,10 +32,11 @@ class TradeStrand(Strand):
 
     def take(self, trade: Trade, now: int) -> None:
         """A print from the stream."""
-        if (self._wary or now - self.feed.proven > self.feed.stale_after) and not self.listens(now):
+        feed = self.feed
+        if (self._wary or now - feed.proven > feed.stale_after) and not self.listens(now):
             return
         self.latency.add(now, trade.time)
-        self.feed.venue_time = trade.time
+        feed.venue_time = trade.time
         self._take(trade, now)
         self.taken(now)
 

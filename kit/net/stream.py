@@ -14,7 +14,7 @@ from kit.clock import Clock
 from kit.net.link import Allowance
 from kit.net.loop import Loop
 from kit.net.routes import Listener
-from kit.net.socket import Socket, connect, reason_of, retry_after
+from kit.net.socket import Receive, Socket, connect, reason_of, retry_after
 from kit.net.supervisor import BEAT, Hangup, Open, Send, Supervisor
 from kit.venues.base import Hosts, MarketCodec, Subscription
 
@@ -152,7 +152,7 @@ class Streams:
         try:
             socket = await connect(
                 self._url,
-                receive=partial(self._received, link),
+                receive=self._receiver(link),
                 ended=partial(self._ended, link),
                 clock=self._clock,
                 coalesce=self.coalesce,
@@ -168,10 +168,16 @@ class Streams:
         self.supervisor.opened(link, self._clock.now())
         self._step()
 
-    def _received(self, link: int, frame: bytes, now: int) -> None:
-        for witness in self._witnesses:
-            witness.received(link, frame, now * 1000)
-        self.supervisor.received(link, frame, now)
+    def _receiver(self, link: int) -> Receive:
+        """Who is told of the connection's frames; a closure, because every frame comes by here."""
+        hear = self.supervisor.received
+
+        def receive(frame: bytes, now: int) -> None:
+            for witness in self._witnesses:
+                witness.received(link, frame, now * 1000)
+            hear(link, frame, now)
+
+        return receive
 
     def _ended(self, link: int, reason: str, wait: float = 0.0) -> None:
         if self._sockets.pop(link, None) is not None:
