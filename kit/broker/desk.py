@@ -27,7 +27,7 @@ from kit.orders.lifecycle import OrderRecord
 from kit.orders.request import describe
 from kit.store.entries import Intended
 from kit.store.journal import Journal
-from kit.venues.contract import Scope
+from kit.venues.contract import Repeat, Scope
 
 NAMESAKE = MINUTE
 """An order of our id that ended so long (µs) before our intent is an older one: venues take ids again."""
@@ -155,6 +155,8 @@ class Desk:
             self._refuse_namesake(record)
         elif self._is_lost(record, asked):
             self.ledger.on_report(self._report(client_id, ReportKind.REJECTED, "it never reached the venue"))
+        elif self._is_namesake(record, asked):
+            self._refuse_namesake(record)
         return record
 
     def known(self, intent: Intent, request: OrderRequest, now: int | None = None) -> OrderRecord | None:
@@ -292,8 +294,17 @@ class Desk:
 
     def _is_lost(self, record: OrderRecord, asked: int) -> bool:
         """The venue, ``asked`` when it could no longer be working on the order, does not know it."""
+        return record.status in DOUBTFUL and self._overdue(record, asked)
+
+    def _is_namesake(self, record: OrderRecord, asked: int) -> bool:
+        """The venue, which answers a repeat with the original, has acknowledged an order that it does not show."""
+        acknowledged = record.status is OrderStatus.OPEN and self.contract.repeat is Repeat.ORIGINAL
+        return acknowledged and self._overdue(record, asked)
+
+    def _overdue(self, record: OrderRecord, asked: int) -> bool:
+        """What the venue does not show by ``asked`` does not exist."""
         sent = max(record.updated, self._opened)  # a process that died had sent it before this one began
-        return record.status in DOUBTFUL and asked - sent >= self.contract.final_after
+        return asked - sent >= self.contract.final_after
 
 
 def _is_ours(record: OrderRecord, state: OrderState) -> bool:
