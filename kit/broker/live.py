@@ -9,7 +9,7 @@ import msgspec
 
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
 from kit.broker.reconcile import told
-from kit.clock import SECOND
+from kit.clock import SECOND, Clock
 from kit.errors import BadOrder, KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
 from kit.model import ZERO, Balance, Fill, Instrument, OrderRequest, OrderState, Report
 from kit.venues.base import Call, Codec, Hosts, on_this_machine
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 NO_SUCH_ORDER = -2013
 """Binance: no order with this id (errors.md)."""
+FULL = 500
+"""Executions from which on a page may not be the last one: venues give 500 or 1,000 at a time."""
 UNSURE = 10 * SECOND
 """µs before it was meant from which on an order is looked for in a list: the venue stamps it by its own clock."""
 PLAY_MONEY = ("testnet", "demo")
@@ -27,6 +29,11 @@ PLAY_MONEY = ("testnet", "demo")
 
 class Rest(Protocol):
     """Whoever makes REST exchanges."""
+
+    @property
+    def clock(self) -> Clock:
+        """The venue's."""
+        ...
 
     def do(self, call: Call[T]) -> T: ...
 
@@ -103,6 +110,22 @@ class LiveGateway:
 
     def open_orders(self) -> list[OrderState]:
         return self._rest.do(self._codec.open_orders(None))
+
+    def now(self) -> int:
+        """The venue's clock, µs."""
+        return self._rest.clock.now()
+
+    def executions(self, instrument: Instrument, after: str) -> list[Fill]:
+        """The account's executions after that trade id, page by page, whoever placed their orders; without an id the
+        newest page."""
+        found: list[Fill] = []
+        while True:
+            last = found[-1].id if found else after
+            first = int(last) + 1 if last else None
+            page = self._rest.do(self._codec.fills(instrument, venue_order_id=None, from_id=first))
+            found += page
+            if first is None or len(page) < FULL:
+                return found
 
     def balances(self) -> list[Balance]:
         return self._rest.do(self._codec.balances())

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kit.model import Balance, OrderState, OrderStatus, Report, ReportKind
+from kit.broker.executions import missed
+from kit.errors import KitError
+from kit.model import Balance, Fill, OrderState, OrderStatus, Report, ReportKind
 from kit.orders.rules import plain
 
 if TYPE_CHECKING:
@@ -53,14 +55,18 @@ def reconcile(desk: Desk) -> list[Difference]:
     asked: then the account stays as it was, and unreconciled if it was that.
     """
     listed = desk.gateway.open_orders()
-    found = [*_orders(desk, listed), *_strangers(desk, listed)]
+    found = [*_orders(desk, listed), *_strangers(desk, listed), *_executions(desk)]
     found += _balances(desk, desk.gateway.balances())
     desk.unreconciled = ""
     return found
 
 
 def _orders(desk: Desk, listed: list[OrderState]) -> Iterator[Difference]:
-    """Our orders, each asked for unless the venue's list shows it as we have it."""
+    """Our orders, each asked for unless the venue's list shows it as we have it.
+
+    One that can't be answered for keeps no other waiting: it is raised in the end.
+    """
+    failed: KitError | None = None
     shown = {state.client_id: state for state in listed}
     suspects = {record.client_id: record for record in desk.open_orders}
     suspects |= {name: desk.records[name] for name in shown if name in desk.records}  # open there, over here
@@ -68,14 +74,36 @@ def _orders(desk: Desk, listed: list[OrderState]) -> Iterator[Difference]:
         if desk.being_sent(client_id) or _as_listed(record, shown.get(client_id)):
             continue
         before, fills = _standing(record), {fill.id for fill in record.fills}
-        desk.ask(client_id)
+        try:
+            desk.ask(client_id)
+        except KitError as error:
+            failed = error
+            continue
         if _standing(record) != before:
             verdict = record.reason if record.status is OrderStatus.REJECTED else "the venue's word was taken"
             yield Difference("order", client_id, before, _standing(record), verdict)
-        for fill in record.fills:
-            if fill.id not in fills:
-                amount = f"{plain(fill.qty)} at {plain(fill.price)}"
-                yield Difference("fill", fill.id, "", amount, f"of order {client_id}: not heard of before, counted now")
+        yield from (_counted(fill, record) for fill in list(record.fills) if fill.id not in fills)
+    if failed is not None:
+        raise failed
+
+
+def _counted(fill: Fill, record: OrderRecord) -> Difference:
+    verdict = f"of order {record.client_id}: not heard of before, counted now"
+    return Difference("fill", fill.id, "", _amount(fill), verdict)
+
+
+def _amount(fill: Fill) -> str:
+    return f"{plain(fill.qty)} at {plain(fill.price)}"
+
+
+def _executions(desk: Desk) -> Iterator[Difference]:
+    """What was traded and not known, of orders that are over too."""
+    for fill, record in missed(desk):
+        if record is not None:
+            yield _counted(fill, record)
+        else:
+            verdict = f"foreign: {fill.side} of {fill.symbol} by an order this account did not place, never counted"
+            yield Difference("fill", fill.id, "", _amount(fill), verdict)
 
 
 def _as_listed(record: OrderRecord, state: OrderState | None) -> bool:

@@ -19,12 +19,12 @@ from typing import Protocol
 from kit.clock import SECOND, VenueClock
 from kit.errors import BadAnswer
 from kit.model import Report
-from kit.net.loop import Loop
+from kit.net.loop import GOODBYE, Loop
 from kit.net.socket import Socket, connect, reason_of, retry_after
 from kit.net.supervisor import EARLIEST, EARLY, REFUSED, Backoff
 from kit.venues.base import Ack, Codec, Goodbye, Holdings, Key, Standing, Transfer
 
-ANSWERED_WITHIN = 10.0
+ANSWERED_WITHIN = 5.0
 """Seconds that the answer to the subscription may take."""
 STEADY = 60.0
 """Seconds after which a connection has held, though a quiet account had nothing to tell."""
@@ -73,6 +73,7 @@ class AccountStream:
         self._ids = count(1)
         self._line: _Line | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ended = threading.Event()
         self._listener: Listener | None = None
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._tell, name=f"kit-account-{name}", daemon=True)
@@ -92,6 +93,8 @@ class AccountStream:
     def close(self) -> None:
         """Hang up, and end the thread that tells. May be called twice."""
         self._loop.call(self._quit)
+        if self._task is not None and not self._loop.inside:
+            self._ended.wait(GOODBYE)
         self._calls.put(None)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
@@ -111,6 +114,7 @@ class AccountStream:
     def _begin(self) -> None:
         self._loop.farewells.add(self._quit)
         self._task = self._loop.spawn(self._keep())
+        self._task.add_done_callback(lambda _: self._ended.set())
 
     def _renew(self, reason: str) -> None:
         if self._line is not None:

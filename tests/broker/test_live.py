@@ -11,6 +11,7 @@ import pytest
 
 from kit.broker.gateway import Accepted, Refused, Unknown
 from kit.broker.live import LiveGateway, forbid_real_money
+from kit.clock import ManualClock
 from kit.errors import LiveForbidden, VenueUnreachable
 from kit.model import Instrument, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
 from kit.venues.base import Call, Hosts
@@ -65,6 +66,7 @@ class Venue:
 
     def __init__(self, **answers: Callable[[dict[str, str]], object]) -> None:
         self.answers, self.asked = answers, list[str]()
+        self.clock = ManualClock(1)
 
     def do(self, call: Call[Any]) -> Any:
         name = f"{call.method}_{call.path.rpartition('/')[2]}"
@@ -136,6 +138,17 @@ def test_fills_that_are_not_all_shown_yet_are_asked_for_again(btc: Instrument) -
     with pytest.raises(VenueUnreachable, match="asked again"):
         LiveGateway(venue, BINANCE).query(btc, "a", 0)
     assert venue.asked == ["GET_order"] + ["GET_myTrades"] * 3
+
+
+def test_executions_are_listed_from_a_trade_id_on_page_by_page(btc: Instrument) -> None:
+    venue = Venue(GET_myTrades=page)
+    gateway = LiveGateway(venue, BINANCE)
+    assert [fill.id for fill in gateway.executions(btc, "9")] == [str(n) for n in range(10, 1511)]
+    assert [fill.id for fill in gateway.executions(btc, "1509")] == ["1510"]
+    assert [fill.id for fill in gateway.executions(btc, "1510")] == []
+    assert venue.asked == ["GET_myTrades"] * 5
+    assert [fill.id for fill in gateway.executions(btc, "")] == [str(n) for n in range(511, 1511)]
+    assert gateway.now() == 1
 
 
 @pytest.mark.parametrize("shown", ["NEW", "PARTIALLY_FILLED"])

@@ -8,12 +8,25 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from kit.broker.following import Follower
 from kit.broker.reconcile import reconcile, told
+from kit.clock import MINUTE, SECOND
 from kit.errors import VenueUnreachable
-from kit.model import Balance, Instrument, OrderRequest, OrderState, OrderStatus, OrderType, ReportKind, Side
+from kit.model import (
+    Balance,
+    Fill,
+    Instrument,
+    OrderRequest,
+    OrderState,
+    OrderStatus,
+    OrderType,
+    Report,
+    ReportKind,
+    Side,
+)
 from kit.orders.ids import Intent
 
 World = Any  # the fixture of conftest.py
@@ -49,6 +62,27 @@ def test_fills_missed_while_nobody_listened_are_found(world: World) -> None:
     assert desk.account.total("BTC") == Decimal("1.4995")
 
 
+def test_an_order_that_can_not_be_answered_for_keeps_no_other_from_being_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (world.desk.place(REST, Intent.keyed(key)) for key in "ab")
+    world.venue.trade(94, 9, told=False)
+    query: Callable[[Instrument, str, int], OrderState | None] = world.venue.query
+
+    def partly(instrument: Instrument, client_id: str, since: int = 0) -> OrderState | None:
+        if client_id == first.client_id:
+            raise VenueUnreachable("not all fills are shown yet")
+        return query(instrument, client_id, since)
+
+    monkeypatch.setattr(world.venue, "open_orders", list)
+    monkeypatch.setattr(world.venue, "query", partly)
+    world.desk.unreconciled = "just opened"
+    with pytest.raises(VenueUnreachable, match="not all fills"):
+        reconcile(world.desk)
+    assert (first.status, second.status) == (OrderStatus.OPEN, OrderStatus.FILLED)
+    assert world.desk.unreconciled
+
+
 def test_what_others_did_is_shown_and_left_alone(world: World) -> None:
     other = type(world)(world.path.with_name("other.sqlite"))
     other.venue = other.desk.gateway = world.venue
@@ -71,6 +105,139 @@ def test_a_venue_that_can_not_be_asked_leaves_the_account_unreconciled(world: Wo
     world.venue.unreachable = False
     reconcile(world.desk)
     assert not world.desk.unreconciled
+
+
+# -- what was traded, by trade id
+
+
+class Recalled:
+    """Lists the executions of a venue in memory, as Binance's myTrades does; ``asked`` keeps from where on."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.asked, self.strangers = world, list[str](), list[Fill]()
+
+    def now(self) -> int:
+        return int(self.world.clock.now())
+
+    def executions(self, instrument: Instrument, after: str) -> list[Fill]:
+        self.asked.append(after)
+        ours = [
+            msgspec.structs.replace(fill, client_id="", venue_id=record.venue_id)
+            for record in self.world.venue.orders.values()
+            for fill in record.fills
+        ]
+        every = sorted([*ours, *self.strangers], key=lambda fill: int(fill.id))
+        return [fill for fill in every if not after or int(fill.id) > int(after)]
+
+
+@pytest.fixture
+def recalled(world: World) -> Recalled:
+    """The venue of ``world`` lists executions."""
+    made = Recalled(world)
+    world.venue.now, world.venue.executions = made.now, made.executions
+    return made
+
+
+def stranger(world: World, number: int) -> Fill:
+    return Fill(
+        id=str(number), client_id="", symbol="BTC/USDT", side=Side.SELL, qty=Decimal("0.1"), price=Decimal(95),
+        fee=Decimal(0), fee_asset="USDT", time=world.clock.now(), venue_id="987654",
+    )  # fmt: skip
+
+
+def test_a_fill_of_an_order_that_is_over_is_found_by_its_trade_id_and_counted_once(
+    world: World, recalled: Recalled
+) -> None:
+    record = world.desk.place(REST, Intent.keyed("a"))
+    world.venue.trade(94, 0.3, told=False)
+    world.venue.cancel(world.desk.journal.instruments["BTC/USDT"], record.client_id)
+    over = Report(kind=ReportKind.CANCELED, client_id=record.client_id, time=world.clock.now())
+    world.desk.ledger.on_report(over)  # told without the fill before it, and the process dies
+    desk = world.restart()
+    [found] = reconcile(desk)
+    assert (found.kind, found.ours, found.venue) == ("fill", "", "0.3 at 95")
+    assert record.client_id in found.verdict
+    assert desk.records[record.client_id].filled == Decimal("0.3")
+    assert desk.account.total("BTC") == Decimal("1.2997")
+    assert reconcile(desk) == []
+
+
+def test_a_strangers_execution_is_shown_and_never_counted(world: World, recalled: Recalled) -> None:
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    recalled.strangers.append(stranger(world, 500))
+    [found] = reconcile(world.desk)
+    assert (found.kind, found.name, found.venue) == ("fill", "500", "0.1 at 95")
+    assert "foreign" in found.verdict
+    assert record.filled == Decimal("0.5")
+    assert world.desk.account.total("BTC") == Decimal("1.4995")
+
+
+def test_what_was_traded_before_the_account_was_opened_is_not_its_business(world: World, recalled: Recalled) -> None:
+    world.desk.place(BUY, Intent.keyed("a"))
+    recalled.strangers.append(msgspec.structs.replace(stranger(world, 1), time=world.clock.now() - SECOND))
+    assert reconcile(world.desk) == []
+
+
+def test_executions_are_compared_once_and_only_where_something_may_have_traded(
+    world: World, recalled: Recalled
+) -> None:
+    reconcile(world.desk)
+    assert recalled.asked == []
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    reconcile(world.desk)
+    world.clock.advance(2 * MINUTE)
+    reconcile(world.desk)
+    assert recalled.asked == ["", ""]
+    reconcile(world.desk)
+    assert recalled.asked == ["", ""]
+    world.desk.place(REST, Intent.keyed("b"))
+    reconcile(world.desk)
+    assert recalled.asked == ["", "", record.fills[-1].id]
+
+
+def test_a_page_that_does_not_reach_back_to_the_first_known_fill_is_not_all(
+    world: World, recalled: Recalled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.desk.place(BUY, Intent.keyed("a"))
+    world.clock.advance(1)
+    lost = world.desk.place(REST, Intent.keyed("b"))
+    world.venue.trade(94, 9, told=False)
+    world.desk.ledger.on_report(
+        Report(kind=ReportKind.EXPIRED, client_id=lost.client_id, time=world.clock.now(), venue_id=lost.venue_id)
+    )
+    world.clock.advance(1)
+    last = world.desk.place(msgspec.structs.replace(BUY, qty=Decimal("0.1")), Intent.keyed("c"))
+    every = recalled.executions
+    monkeypatch.setattr(world.venue, "executions", lambda i, after: every(i, after) if after else every(i, after)[-1:])
+    assert [found.name for found in reconcile(world.desk)] == [lost.fills[0].id]
+    assert recalled.asked == ["", first.fills[0].id]
+    assert last.fills
+
+
+def test_an_order_that_was_given_up_is_asked_for_again_when_nobody_else_can_have_traded(
+    world: World, recalled: Recalled
+) -> None:
+    world.venue.lose_answer = True
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    gone = Report(kind=ReportKind.REJECTED, client_id=record.client_id, time=world.clock.now(), reason="never arrived")
+    world.desk.ledger.on_report(gone)
+    reconcile(world.desk)
+    assert (record.status, record.filled) == (OrderStatus.FILLED, Decimal("0.5"))
+
+
+def test_while_an_order_is_in_doubt_nobody_is_called_a_stranger(
+    world: World, recalled: Recalled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.venue.lose_answer = True
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    query = world.venue.query
+    monkeypatch.setattr(world.venue, "query", lambda instrument, client_id, since=0: None)  # not shown there yet
+    assert reconcile(world.desk) == []
+    assert world.desk.unresolved == [record]
+    world.clock.advance(2 * MINUTE)
+    monkeypatch.setattr(world.venue, "query", query)
+    assert [found.kind for found in reconcile(world.desk)] == ["order", "fill"]
+    assert record.status is OrderStatus.FILLED
 
 
 @pytest.fixture
@@ -123,7 +290,7 @@ def test_an_order_the_venue_can_not_answer_for_keeps_no_other_waiting(
     first = world.desk.place(REST, Intent.keyed("a"))
     query: Callable[[Instrument, str, int], OrderState | None] = world.venue.query
 
-    def partly(instrument: Instrument, client_id: str, since: int) -> OrderState | None:
+    def partly(instrument: Instrument, client_id: str, since: int = 0) -> OrderState | None:
         if client_id == first.client_id:
             raise VenueUnreachable("not all fills are shown yet")
         return query(instrument, client_id, since)
