@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import kit
+from kit import cli
 from kit.broker import switch
 from kit.broker.accounts import path_of
 from kit.broker.gateway import Outcome, Refused
@@ -24,8 +26,10 @@ from kit.model import Instrument, OrderRequest, OrderType, Side, TimeInForce
 from kit.orders.ids import Intent
 from kit.orders.risk import Limits
 from kit.runtime import home
+from kit.sandbox import launcher
 from kit.store.journal import Journal
 from kit.venue import Venue
+from kit.venues.binance import BINANCE
 
 World = Any  # the fixture of conftest.py
 ONE_PASS: Any = {"patience": 0.0, "at_once": 1}
@@ -354,3 +358,32 @@ def test_an_account_that_is_opened_while_it_is_halted_cancels_what_was_left(sand
     with pytest.raises(Halted, match="while nobody was here"):
         again.buy("BTC/USDT", "0.001", key="more")
     again.close()
+
+
+KILLED = """
+import os, signal, kit
+venue = kit.connect("sandbox", sandbox="mine")
+broker = kit.live(venue, account="dead")
+order = broker.buy("BTC/USDT", "0.001", price=round(venue.quote("BTC/USDT").bid * 0.95, 2), key="rests")
+print(order.status, order.id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX signals")
+def test_what_a_killed_process_left_open_is_cancelled_from_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it for real: the process, its kill, the journal, the sandbox's name in it, the cancel at the venue."""
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    status, name = done.stdout.split()
+    assert status == "open"
+    sandbox = launcher.ensure("mine")
+    try:
+        assert cli.main(["halt", "dead"]) == 0
+        assert f"({name})" in capsys.readouterr().out
+        with closing(Venue(BINANCE, "sandbox", sandbox.hosts, key=sandbox.key)) as venue:
+            assert venue.rest.do(BINANCE.open_orders(None)) == []
+            state = venue.rest.do(BINANCE.query(venue.instrument("BTC/USDT"), name))
+        assert state.status == "canceled"
+    finally:
+        sandbox.stop()
