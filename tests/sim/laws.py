@@ -374,8 +374,9 @@ class Witness:
             for number, time in numbers:
                 if time > since and (channel, number) not in taken:
                     said = clock(time)
+                    came = max(said + lag, clock(time + lag))  # our clock may have been set while it was on its way
                     known = any(
-                        start <= said + lag and (said <= end or number <= self._built.get(end, 0))
+                        start <= came and (said <= end or number <= self._built.get(end, 0))
                         for start, end in gaps
                     )
                     told_of = f"{market.native} {channel} {number} of {(said - START) / SECOND:.3f} s"
