@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -34,6 +35,7 @@ from kit.store.journal import Journal, set_aside
 from kit.store.tables import Tables
 
 if TYPE_CHECKING:
+    from kit.net.account_stream import AccountStream
     from kit.venue import Venue
 
 CASH = Decimal(10_000)
@@ -187,7 +189,20 @@ def _live_broker(wish: Wish, journal: Journal, opened: Terms, undo: ExitStack) -
         desk.unreconciled = str(error)
     if wish.venue.sandbox is not None:
         journal.set(SANDBOX, wish.venue.sandbox.name)
-    return Broker(desk, opened, markets, clock, [Watch(desk, clock), Follower(desk), desk, journal])
+    follower = Follower(desk, _account_stream(wish))
+    return Broker(desk, opened, markets, clock, [Watch(desk, clock), follower, desk, journal])
+
+
+def _account_stream(wish: Wish) -> AccountStream | None:
+    """The account's own stream; None where the venue has no door for it."""
+    from kit.net.account_stream import AccountStream
+    from kit.net.loop import Loop
+
+    venue = wish.venue
+    if venue.hosts.ws_api is None or venue.rest.key is None:
+        return None
+    url, loop, seed = venue.hosts.ws_api, runtime.get(Loop, "streams", Loop), os.getpid()
+    return AccountStream(venue.trading, url, venue.rest.key, venue.rest, loop=loop, name=wish.name, seed=seed)
 
 
 def _desk(wish: Wish, journal: Journal, gateway: Gateway, markets: Markets) -> Desk:

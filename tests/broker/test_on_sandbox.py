@@ -102,6 +102,7 @@ def test_no_order_leaves_while_the_socket_is_cut(venue: Venue, live: Live, paper
 
 def test_a_taken_order_nobody_answered_for_is_found_by_its_id(venue: Venue, account: kit.Broker) -> None:
     assert venue.sandbox is not None
+    venue.sandbox.fault("mute", for_=4)  # the account's stream would tell before the answer is missed
     venue.sandbox.fault("no_answer", match="POST /api/v3/order")
     order = account.buy(SYMBOL, "0.01", key="lost")
     assert account.buy(SYMBOL, "0.01", key="lost").id == order.id
