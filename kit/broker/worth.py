@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 
+import msgspec
+
 from kit.broker.ledger import Ledger
 from kit.clock import DAY, Clock
 from kit.errors import JournalUnwritable
@@ -13,6 +15,16 @@ from kit.model import ZERO, Quote, Report
 from kit.orders.account import exactly
 from kit.orders.lifecycle import OrderRecord
 from kit.store.entries import Mark, Terms
+
+_DAY = "day"
+"""Under this label the journal keeps what the day began with."""
+
+
+class _Day(msgspec.Struct, frozen=True):
+    """A day's beginning (00:00 UTC, µs) and the profit at its first look."""
+
+    began: int
+    profit: Decimal
 
 
 class Worth:
@@ -25,7 +37,7 @@ class Worth:
         self._ledger, self._terms, self._quote, self._clock = ledger, terms, quote, clock
         fills = (fill for record in ledger.records.values() for fill in record.fills)
         self._last_prices = {fill.symbol: fill.price for fill in sorted(fills, key=lambda fill: fill.time)}
-        self._day: tuple[int, Decimal | None] = (0, None)
+        self._day: _Day | None = None
         self.close = ledger.watch(self._mark)
 
     def prices(self) -> dict[str, Decimal]:
@@ -50,26 +62,40 @@ class Worth:
 
     @exactly
     def lost_today(self) -> Decimal | None:
-        """What the equity has lost since 00:00 UTC, above 0 a loss; None while something held has no price.
+        """What trading has lost since 00:00 UTC, above 0 a loss; None while a position has no price.
 
-        The day begins with the last mark before it; an account without one, with what it was opened with, at the prices
-        of now.
+        It is the profit of all positions, fees among it, against what it was at the first look of the day, which comes
+        before the day's first order; the journal keeps that. Fees taken in a third asset are not in it.
         """
-        prices = self.prices()
-        equity, _, unpriced = self._at(prices)
-        began = self._began()
-        opened, _, unknown = self._valued(self._terms.cash, prices) if began is None else (began, ZERO, [])
-        return None if unpriced or unknown else opened - equity
+        profit = self._profit()
+        return None if profit is None else self._began(profit) - profit
 
     # -- inside
 
-    def _began(self) -> Decimal | None:
-        """The equity that today began with, looked up once a day; None where nothing was marked before it."""
+    def _profit(self) -> Decimal | None:
+        """Realized and unrealized, of every position, in the quote asset."""
+        prices, quote = self.prices(), self._terms.quote
+        with self._ledger.changed:
+            positions = self._ledger.account.positions()
+        total = ZERO
+        for symbol, position in positions.items():
+            mark, paid_in = prices.get(symbol), symbol.partition("/")[2]
+            rate = Decimal(1) if paid_in == quote else prices.get(f"{paid_in}/{quote}")
+            if rate is None or mark is None:
+                return None
+            total += (position.realized + position.unrealized(mark)) * rate
+        return total
+
+    def _began(self, profit: Decimal) -> Decimal:
+        """The profit at the first look of today; this is it when there was none."""
         today = self._clock.now() // DAY * DAY
-        if self._day[0] != today:
-            before = [mark.equity for mark in self._ledger.journal.marks() if mark.time < today]
-            self._day = (today, before[-1] if before else None)
-        return self._day[1]
+        if self._day is None:
+            told = self._ledger.journal.get(_DAY)
+            self._day = None if told is None else msgspec.json.decode(told, type=_Day)
+        if self._day is None or self._day.began != today:
+            self._day = _Day(today, profit)
+            self._ledger.journal.set(_DAY, msgspec.json.encode(self._day).decode())
+        return self._day.profit
 
     def _at(self, prices: Mapping[str, Decimal]) -> tuple[Decimal, Decimal, list[str]]:
         with self._ledger.changed:

@@ -12,8 +12,6 @@ from kit.broker.worth import Worth
 from kit.clock import DAY
 from kit.model import OrderRequest, OrderType, Quote, Side
 from kit.orders.ids import Intent
-from kit.store.entries import Mark
-from kit.store.journal import Journal
 
 World = Any  # the fixture of conftest.py
 
@@ -42,40 +40,43 @@ def test_the_mid_values_what_is_held(world: World, worth: Worth) -> None:
     assert unpriced == []
 
 
-def test_what_has_no_price_is_named_and_makes_the_days_loss_unknown(world: World, worth: Worth) -> None:
+def test_what_has_no_price_is_named_and_costs_nothing(world: World, worth: Worth) -> None:
     assert worth.now() == (Decimal(1000), Decimal(1000), ["BTC"])
-    assert worth.lost_today() is None
+    assert worth.lost_today() == 0
 
 
-def test_without_a_mark_before_it_the_day_began_with_the_opening_at_prices_of_now(world: World, worth: Worth) -> None:
+def test_a_day_loses_the_spread_the_fees_and_what_the_market_takes(world: World, worth: Worth) -> None:
+    assert worth.lost_today() == 0  # the first look
     world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("a"))
-    assert worth.lost_today() == Decimal("0.5") * 1 + Decimal("0.0005") * 100  # half the spread, and the fee
-
-
-def test_a_day_begins_with_the_last_mark_before_it(world: World, worth: Worth) -> None:
-    world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("a"))
-    (mark,) = world.desk.journal.marks()
-    world.clock.advance(DAY)
+    assert worth.lost_today() == Decimal("0.5") * 1 + Decimal("0.0005") * 100
     world.market.show(89, 91)
-    equity, _, _ = worth.now()
-    assert worth.lost_today() == mark.equity - equity
-    assert worth.lost_today() == world.desk.account.total("BTC") * 10
+    assert worth.lost_today() == Decimal("50.5") - Decimal("0.4995") * 90
+    world.market.show(149, 151)
+    assert worth.lost_today() == Decimal("50.5") - Decimal("0.4995") * 150  # a gain
 
 
-def test_the_day_is_looked_up_once(world: World, worth: Worth, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_day_begins_with_what_there_is_then(world: World, worth: Worth) -> None:
+    worth.lost_today()
     world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("a"))
     world.clock.advance(DAY)
-    asked: list[int] = []
-    marks = Journal.marks
+    assert worth.lost_today() == 0
+    world.market.show(89, 91)
+    assert worth.lost_today() == Decimal("0.4995") * 10
 
-    def counted(journal: Journal) -> list[Mark]:
-        asked.append(1)
-        return marks(journal)
 
-    monkeypatch.setattr(Journal, "marks", counted)
-    for _ in range(3):
-        worth.lost_today()
-    assert len(asked) == 1
-    world.clock.advance(DAY)
+def test_a_restart_does_not_forgive_the_day(world: World, worth: Worth) -> None:
     worth.lost_today()
-    assert len(asked) == 2
+    world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("a"))
+    lost = worth.lost_today()
+    desk = world.restart()
+    again = Worth(desk.ledger, desk.journal.terms, lambda symbol: world.market.quote, world.clock)
+    assert again.lost_today() == lost
+    again.close()
+
+
+def test_a_position_without_a_price_makes_the_days_loss_unknown(
+    world: World, worth: Worth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("a"))
+    monkeypatch.setattr(worth, "prices", dict)
+    assert worth.lost_today() is None
