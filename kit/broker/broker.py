@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 import pandas as pd
 
-from kit.broker import frames, halting
+from kit.broker import frames, guard, halting
 from kit.broker.desk import Desk
 from kit.broker.halting import Halting
 from kit.broker.order import Order
@@ -355,8 +355,7 @@ class Broker:
         return chain
 
     def _order(self, record: OrderRecord, *, rerun: bool = False, note: str = "") -> Order:
-        real = ", REAL MONEY" if self.terms.kind == "live" and self.environment == "LIVE" else ""
-        label = f"{self.terms.kind} on {self.environment}{real}"
+        label = guard.label(self.terms.kind, self.environment)
         return Order(self.desk, record, label=label, rerun=rerun, note=note, quote=self._markets.quote)
 
     @property

@@ -29,6 +29,14 @@ def address_of(hosts: Hosts) -> str:
     return (urlsplit(hosts.rest).hostname or "").casefold()
 
 
+def label(kind: str, environment: str) -> str:
+    """What stands in every repr of an account's things: ``paper on SANDBOX``, ``live on LIVE, REAL MONEY``.
+
+    Real money is never called anything but LIVE (``refuse_unmeant``), so the words are a true sign of it.
+    """
+    return f"{kind} on {environment}{', REAL MONEY' if kind == 'live' and environment == 'LIVE' else ''}"
+
+
 def refuse_unmeant(hosts: Hosts, environment: str, *, account: str | None, real_money: str | None, named: str) -> None:
     """Raise LiveForbidden unless real money is meant: by ``account=``, ``real_money=`` and the environment (``named``).
 

@@ -15,6 +15,7 @@ from kit.errors import NotYet
 from kit.model import OrderRequest, OrderStatus, Quote
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.request import describe
+from kit.store import tables
 
 
 class Order:
@@ -83,7 +84,8 @@ class Order:
     @property
     def fills(self) -> pd.DataFrame:
         """Its executions, in the columns of ``broker.fills``."""
-        return frames.fills(list(self._record.fills), {"order": self.id})
+        origin = tables.origin(self._desk.journal, self._desk.account_name)
+        return frames.fills(list(self._record.fills), {**origin, "order": self.id})
 
     @property
     def latency(self) -> float | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kit.broker import guard
 from kit.errors import NotYet, OutcomeUnknown, Refused, Unreached, UsageError
 from kit.market.candles import next_time, open_times
 from kit.market.feed import FeedState
@@ -38,6 +39,7 @@ class Session:
     def __init__(self, strategy: Strategy, broker: Broker, live: Live) -> None:
         self.strategy, self.live = strategy, live
         self.name = f"{strategy!r} on {live.symbol} {live.interval} for {broker.account}"
+        self._label = guard.label(broker.terms.kind, broker.environment)
         self.bars = 0
         self.refusals: deque[tuple[pd.Timestamp, str]] = deque(maxlen=100)
         self.error: BaseException | None = None
@@ -76,7 +78,7 @@ class Session:
         why = f": {type(self.error).__name__}: {self.error}" if self.error else ""
         refused = f", {len(self.refusals)} refused" if self.refusals else ""
         counts = f"{self.bars} bars, {len(self.orders)} orders{refused}"
-        return f"<Session {self.name} · {self.live.environment}: {self.state}, {counts}{why}>"
+        return f"<Session {self.name} · {self._label}: {self.state}, {counts}{why}>"
 
     def _work(self) -> None:
         try:

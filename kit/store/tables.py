@@ -88,7 +88,7 @@ def read(path: Path) -> Tables:
     Raises StoreError when there is none, or when it can't be read.
     """
     with closing(Journal(path, readonly=True)) as journal:
-        attrs = _attrs(journal, path.stem)
+        attrs = origin(journal, path.stem)
         records: dict[str, OrderRecord] = {}
         intents: dict[str, Intended] = {}
         for entry in journal.entries():
@@ -133,7 +133,7 @@ def equity(marks: Iterable[Mark], attrs: Mapping[str, Any]) -> pd.DataFrame:
     return frame(EQUITY, [(mark.time, mark.equity, mark.cash) for mark in marks], attrs).set_index("time")
 
 
-def _attrs(journal: Journal, account: str) -> dict[str, Any]:
+def origin(journal: Journal, account: str) -> dict[str, Any]:
     """Where it all comes from, in JSON values; an account that was never quite opened says its name."""
     terms = journal.terms
     if terms is None:

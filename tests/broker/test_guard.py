@@ -229,6 +229,7 @@ def test_a_live_account_shows_itself_everywhere(live_host: LiveHost, venue: Venu
     for name in ("orders", "fills", "positions", "balances", "equity"):
         attrs = getattr(broker, name).attrs
         assert (attrs["environment"], attrs["kind"]) == ("LIVE", "live"), name
+    assert (order.fills.attrs["environment"], order.fills.attrs["kind"]) == ("LIVE", "live")
     live = venue.live("BTC/USDT", "1m")
     assert live.frame.attrs["environment"] == "LIVE"
     assert ">LIVE</span>" in kit.chart(live.frame).layout.title.text
@@ -338,3 +339,20 @@ def test_every_request_that_changes_anything_takes_a_key(btc: Instrument) -> Non
     request = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.MARKET, qty=btc.min_qty)
     for call in (BINANCE.order(btc, request, "a"), BINANCE.cancel(btc, "a")):
         assert (call.effect, call.auth) == (Effect.WRITE, Auth.SIGNED)
+
+
+def test_a_run_on_a_real_account_shows_it_whatever_its_market_data_is_called(
+    venue: Venue, sandbox_venue: Venue, named: pytest.MonkeyPatch
+) -> None:
+    broker = kit.live(venue, account=NAME, real_money=NAME)
+    session = kit.run(Idle(), broker, sandbox_venue.live("BTC/USDT", "1m"))
+    assert "· live on LIVE, REAL MONEY:" in repr(session)
+    session.stop()
+    broker.close()
+
+
+class Idle(kit.Strategy):
+    """Does nothing."""
+
+    def next(self) -> None:
+        pass
