@@ -176,7 +176,8 @@ def _paper_broker(wish: Wish, journal: Journal, opened: Terms, undo: ExitStack) 
     desk = _desk(wish, journal, gateway, markets)
     gateway.budget = desk.reserved
     reconcile(desk)
-    gateway.restore((journal.instruments[r.request.symbol], r) for r in desk.records.values())
+    working = [(journal.instruments[record.request.symbol], record) for record in desk.open_orders]
+    gateway.restore(working, above=desk.ledger.highest_id)
     return Broker(desk, opened, markets, clock, [Watch(desk, clock), gateway, desk, journal])
 
 

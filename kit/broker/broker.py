@@ -252,7 +252,7 @@ class Broker:
         return self._closed
 
     def __repr__(self) -> str:
-        unkeyed = sum(intent.parts[:1] == ("once",) for intent in list(self.desk.intents.values()))
+        unkeyed = self.desk.ledger.unkeyed
         parts = [
             f"{self.terms.kind} account {self.account!r} on {self.terms.venue} · {self.environment}",
             f"{plain(self.cash) if self.cash else 0} {self.terms.quote} free",
@@ -324,7 +324,7 @@ class Broker:
         intent = Intent.keyed(str(key)) if key else (runtime.cell_intent(subject, describe(request)) or Intent.once())
         if not again:
             return intent
-        return Intent(intent.parts, self.desk.ledger.times_placed(self.session, intent), intent.implicit)
+        return Intent(intent.parts, self.desk.times_placed(intent), intent.implicit)
 
     def _replace(self, record: OrderRecord, total: Decimal, price: Decimal | None) -> Order:
         """Cancel ``record`` and place what is left of ``total``, if the cancel won the race."""
@@ -348,7 +348,7 @@ class Broker:
 
     def _chain(self, client_id: str) -> list[OrderRecord]:
         """An order and what it was amended to, in turn."""
-        replaced = {entry.replaces: entry.client_id for entry in list(self.desk.intents.values()) if entry.replaces}
+        replaced = self.desk.ledger.replaced
         chain = [self.desk.ledger.order(client_id)]
         while chain[-1].client_id in replaced:
             chain.append(self.desk.ledger.order(replaced[chain[-1].client_id]))

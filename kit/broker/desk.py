@@ -71,6 +71,7 @@ class Desk:
         self.records, self.intents = self.ledger.records, self.ledger.intents
         self.account, self.changed = self.ledger.account, self.ledger.changed
         self._clock, self._opened = clock, clock.now()
+        self._placed: dict[tuple[str, tuple[str, ...]], int] = {}
         gateway.listen(self.ledger.on_report)
 
     # -- orders
@@ -184,6 +185,14 @@ class Desk:
         self.gate.check(request, view)
         with self.changed:
             self.gate.admit(request, view, replaces=replaces)
+
+    def times_placed(self, intent: Intent) -> int:
+        """How many orders of this session have the parts of ``intent``: its repeats are numbered without a gap."""
+        number = self._placed.get((self.session, intent.parts), 0)
+        while self.client_id(Intent(intent.parts, number)) in self.records:
+            number += 1
+        self._placed[self.session, intent.parts] = number
+        return number
 
     def client_id(self, intent: Intent) -> str:
         """The client order id of an intent in this session of the account."""

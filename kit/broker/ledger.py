@@ -7,18 +7,19 @@ What is meant is written down first and counts then: nothing leaves that could b
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from decimal import Decimal
 
+from kit.broker.past import Past
 from kit.clock import MINUTE, Clock
 from kit.errors import JournalUnwritable, UnknownName
-from kit.model import Instrument, OrderStatus, Quote, Report, Side
+from kit.model import Fill, Instrument, OrderStatus, Quote, Report, Side
 from kit.orders.account import MARKET_HEADROOM, Account, exactly, reservation
-from kit.orders.ids import Intent
 from kit.orders.lifecycle import OrderRecord
-from kit.store.entries import Doubted, Entry, Intended, Reported, fold
+from kit.store.checkpoint import EVERY, Checkpoint, fingerprint, keep, latest
+from kit.store.entries import Doubted, Entry, Intended, Reported, begun, heard
 from kit.store.journal import Journal
 
 DOUBTFUL = (OrderStatus.INTENDED, OrderStatus.UNKNOWN)
@@ -37,22 +38,23 @@ class Ledger:
     @exactly
     def __init__(self, journal: Journal, clock: Clock, *, headroom: Decimal = MARKET_HEADROOM) -> None:
         self.journal = journal
-        self.records: dict[str, OrderRecord] = {}
-        self.intents: dict[str, Intended] = {}
         self.working: dict[str, OrderRecord] = {}
         """Every order that may still fill, oldest first."""
         self.sending: set[str] = set()
         """Orders for whose answer a call waits at this moment."""
+        self.replaced: dict[str, str] = {}
+        """Client id of an amended order -> that of the one in its place."""
+        self.unkeyed = 0
+        """How many orders nobody named: plain calls of a script."""
+        self.highest_id = 0
+        """The highest whole number that the venue has used for an id of an order or a fill."""
         self.changed = threading.Condition(threading.RLock())
-        terms = journal.terms
-        self.account = Account(terms.cash if terms else {})
         self._clock, self._headroom = clock, headroom
-        self._placed: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        self._prices: dict[str, tuple[int, Decimal]] = {}
         self._meant: deque[int] = deque()
         self._unwritten: list[Reported | Doubted] = []
         self._watchers: list[Watcher] = []
-        for entry in journal.entries():
-            self._fold(entry)
+        self._read()
 
     def order(self, client_id: str) -> OrderRecord:
         """The order of that client id; raises UnknownName."""
@@ -70,9 +72,10 @@ class Ledger:
         """Orders the venue has not answered for and that are not being sent at this moment."""
         return [r for r in list(self.working.values()) if r.status in DOUBTFUL and r.client_id not in self.sending]
 
-    def times_placed(self, session: str, intent: Intent) -> int:
-        """How many orders of a session have the parts of ``intent``, repeats included."""
-        return self._placed[session, intent.parts]
+    @property
+    def last_prices(self) -> dict[str, Decimal]:
+        """The price of the last fill of every instrument."""
+        return {symbol: price for symbol, (_, price) in list(self._prices.items())}
 
     def meant_since(self, time: int) -> int:
         """How many orders were meant at ``time`` (µs) or later; a minute of them is remembered."""
@@ -99,6 +102,7 @@ class Ledger:
                 self.journal.withdraw(entry.client_id)
                 raise
             self._fold(entry)
+            self._written()
             self.changed.notify_all()
 
     def hear(self, reports: Iterable[Report]) -> None:
@@ -135,19 +139,43 @@ class Ledger:
 
     # -- inside
 
+    def _read(self) -> None:
+        """Fold what the journal holds: the last checkpoint and what came after, or everything."""
+        checkpoint = latest(self.journal)
+        self._past = Past(self.journal, checkpoint.seq if checkpoint else 0)
+        if checkpoint is not None and len(self._past.names) != checkpoint.orders:
+            checkpoint, self._past = None, Past(self.journal, 0)
+        self.records, self.intents = self._past.records, self._past.intents
+        terms = self.journal.terms
+        self.account = Account(terms.cash if terms else {})
+        self._upto = self._kept = 0
+        if checkpoint is not None:
+            self._take_up(checkpoint)
+        for entry in self.journal.entries(after=self._kept):
+            self._fold(entry)
+        self._upto = self.journal.last
+        self._keep()
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        self._upto = self._kept = checkpoint.seq
+        self.account = Account.restored(checkpoint.account)
+        self.working.update({name: self.records[name] for name in checkpoint.working})
+        self.replaced.update(checkpoint.replaced)
+        self.unkeyed, self.highest_id = checkpoint.unkeyed, checkpoint.highest
+        self._prices.update(checkpoint.prices)
+        self._meant.extend(checkpoint.meant)
+
     def _fold(self, entry: Entry) -> bool:
         """Apply one entry to orders and account; False when it says nothing new."""
-        before = self.records.get(entry.client_id)
-        was_final = before is not None and before.status.final
-        if not fold(self.records, entry):
-            return False
-        record = self.records[entry.client_id]
         if isinstance(entry, Intended):
-            self.intents[entry.client_id] = entry
-            self._count(entry)
-            self._reserve(entry, record)
-        elif isinstance(entry, Reported) and entry.report.fill is not None:
-            self.account.apply(entry.report.fill, self.instrument(record))
+            self._begin(entry)
+            return True
+        record = self.records[entry.client_id]
+        was_final = record.status.final
+        if not heard(record, entry):
+            return False
+        if isinstance(entry, Reported):
+            self._count(entry.report, record)
         if record.status.final:
             self.working.pop(record.client_id, None)
             self.account.release(record.client_id)
@@ -155,11 +183,34 @@ class Ledger:
             self._reserve(self.intents[record.client_id], record)
         return True
 
-    def _count(self, entry: Intended) -> None:
-        self._placed[entry.session, entry.parts] += 1
+    def _begin(self, entry: Intended) -> None:
+        record = begun(entry)
+        self._past.put(record, entry)
+        self.unkeyed += entry.parts[:1] == ("once",)
+        if entry.replaces:
+            self.replaced[entry.replaces] = entry.client_id
         self._meant.append(entry.time)
         while self._meant[0] < entry.time - MINUTE:
             self._meant.popleft()
+        self._reserve(entry, record)
+
+    def _count(self, report: Report, record: OrderRecord) -> None:
+        """What a report that was new means for the money, and which ids are taken."""
+        self._take_id(report.venue_id)
+        fill = report.fill
+        if fill is not None:
+            self._take_id(fill.id)
+            self.account.apply(fill, self.instrument(record))
+            self._price(fill)
+
+    def _take_id(self, name: str) -> None:
+        if name.isdecimal():
+            self.highest_id = max(self.highest_id, int(name))
+
+    def _price(self, fill: Fill) -> None:
+        known = self._prices.get(fill.symbol)
+        if known is None or known[0] <= fill.time:
+            self._prices[fill.symbol] = fill.time, fill.price
 
     def _reserve(self, entry: Intended, record: OrderRecord) -> None:
         """Lock what the order may still spend."""
@@ -182,6 +233,35 @@ class Ledger:
         while self._unwritten:
             self.journal.add(self._unwritten[0])
             del self._unwritten[0]
+            self._written()
+
+    def _written(self) -> None:
+        """One more entry is on the disk and has been folded."""
+        self._upto += 1
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write a checkpoint when it is time, and when the journal's entries are exactly what was folded here."""
+        if self._upto - self._kept < EVERY or self._unwritten or self.journal.path is None:
+            return
+        self._kept = self._upto
+        with suppress(JournalUnwritable):  # the entries are there, and they are what counts
+            if self.journal.last == self._upto:
+                keep(self.journal, self._checkpoint())
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            seq=self._upto,
+            entry=fingerprint(self.journal, self._upto),
+            account=self.account.state,
+            orders=len(self.records),
+            working=tuple(self.working),
+            prices=self._prices,
+            replaced=self.replaced,
+            meant=tuple(self._meant),
+            unkeyed=self.unkeyed,
+            highest=self.highest_id,
+        )
 
 
 def reference_price(instrument: Instrument, side: Side, quote: Quote | None) -> Decimal | None:

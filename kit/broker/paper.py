@@ -101,8 +101,10 @@ class PaperGateway:
     def listen(self, listener: Callable[[Report], None]) -> None:
         self._listener = listener
 
-    def restore(self, records: Iterable[tuple[Instrument, OrderRecord]]) -> None:
-        """Remember the orders of earlier processes; those that were open go on."""
+    def restore(self, records: Iterable[tuple[Instrument, OrderRecord]], *, above: int) -> None:
+        """Go on with the orders that earlier processes left open; new ids are ``above`` every earlier one."""
+        with self._woken:
+            self._venue.begin_ids(above)
         for instrument, record in records:
             budget = self._budget(record.request, record.client_id)
             with self._woken:

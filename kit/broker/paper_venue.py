@@ -75,6 +75,10 @@ class PaperVenue:
         """A cancel leaves for the market."""
         self._dispatch(instrument, client_id, now)
 
+    def begin_ids(self, above: int) -> None:
+        """Number orders and fills from above ``above`` on."""
+        self._ids = itertools.count(max(next(self._ids) - 1, above) + 1)
+
     def restore(self, instrument: Instrument, record: OrderRecord, budget: Decimal | None, now: int) -> None:
         """Remember an order from before a restart: its ids are taken, and if it was open it goes on."""
         taken = [int(name) for name in (record.venue_id, *(fill.id for fill in record.fills)) if name.isdecimal()]

@@ -35,8 +35,7 @@ class Worth:
 
     def __init__(self, ledger: Ledger, terms: Terms, quote: Callable[[str], Quote | None], clock: Clock) -> None:
         self._ledger, self._terms, self._quote, self._clock = ledger, terms, quote, clock
-        fills = (fill for record in ledger.records.values() for fill in record.fills)
-        self._last_prices = {fill.symbol: fill.price for fill in sorted(fills, key=lambda fill: fill.time)}
+        self._last_prices = ledger.last_prices
         self._day: _Day | None = None
         self.close = ledger.watch(self._mark)
 

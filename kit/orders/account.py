@@ -99,6 +99,14 @@ def reservation(
     return instrument.quote, request.qty * worst
 
 
+class AccountState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An account at one moment, to be written down: totals by asset, locks by client id, positions by symbol."""
+
+    total: dict[str, Decimal]
+    reserved: dict[str, Reservation]
+    positions: dict[str, Position]
+
+
 class Account:
     """Balances and positions of one account: a fold over its fills. Any number of assets and instruments.
 
@@ -111,6 +119,21 @@ class Account:
         self._locked: defaultdict[str, Decimal] = defaultdict(Decimal)
         self._reserved: dict[str, Reservation] = {}
         self._positions: dict[str, Position] = {}
+
+    @property
+    def state(self) -> AccountState:
+        """All there is to it."""
+        return AccountState(total=dict(self._total), reserved=dict(self._reserved), positions=dict(self._positions))
+
+    @classmethod
+    def restored(cls, state: AccountState) -> Account:
+        """The account that was in that state."""
+        account = cls(state.total)
+        account._positions.update(state.positions)
+        for client_id, held in state.reserved.items():
+            account._reserved[client_id] = held
+            account._locked[held.asset] = EXACT.add(account._locked[held.asset], held.amount)
+        return account
 
     def apply(self, fill: Fill, instrument: Instrument) -> None:
         """Take in one fill: money moves, the position follows, and the order's lock shrinks by its share."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from kit.errors import BadAnswer
-from kit.model import ZERO, Fill, OrderRequest, OrderStatus, Report, ReportKind
+from kit.model import EXACT, ZERO, Fill, OrderRequest, OrderStatus, Report, ReportKind
 
 
 class Event(StrEnum):
@@ -159,7 +159,7 @@ class OrderRecord:
     @property
     def remaining(self) -> Decimal:
         """What is still to be filled; 0 after an overfill."""
-        return max(self.request.qty - self.filled, ZERO)
+        return max(EXACT.subtract(self.request.qty, self.filled), ZERO)
 
     @property
     def average_price(self) -> Decimal | None:
@@ -189,8 +189,8 @@ class OrderRecord:
         if any(known.id == fill.id for known in self.fills):
             return False
         self.fills.append(fill)
-        self.filled += fill.qty
-        self.filled_quote += fill.notional
+        self.filled = EXACT.add(self.filled, fill.qty)  # a record may be read in any context, a notebook's too
+        self.filled_quote = EXACT.add(self.filled_quote, EXACT.multiply(fill.qty, fill.price))
         self._move(
             Event.PART_FILLED if self.remaining else Event.ALL_FILLED, report.time, report.venue_id, report.reason
         )

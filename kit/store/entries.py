@@ -83,9 +83,18 @@ class Mark(msgspec.Struct, frozen=True):
 def fold(records: dict[str, OrderRecord], entry: Entry) -> bool:
     """Apply one entry to the order it is about; False when it says nothing new."""
     if isinstance(entry, Intended):
-        records[entry.client_id] = OrderRecord(client_id=entry.client_id, request=entry.request, created=entry.time)
+        records[entry.client_id] = begun(entry)
         return True
-    record = records[entry.client_id]
+    return heard(records[entry.client_id], entry)
+
+
+def begun(entry: Intended) -> OrderRecord:
+    """The order of an intent, of which nothing was heard yet."""
+    return OrderRecord(client_id=entry.client_id, request=entry.request, created=entry.time)
+
+
+def heard(record: OrderRecord, entry: Reported | Doubted) -> bool:
+    """Apply what was heard of an order; False when it says nothing new."""
     if isinstance(entry, Reported):
         return record.apply(entry.report)
     return record.unanswered(entry.reason, entry.time)

@@ -45,6 +45,9 @@ _ENTRY = "INSERT INTO entries (time, kind, client_id, body) VALUES (?, ?, ?, ?)"
 _META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _FACTS = "INSERT INTO instruments VALUES (?, ?) ON CONFLICT (symbol) DO UPDATE SET facts = excluded.facts"
 
+LAST = 2**63 - 1
+"""No entry's number is above it."""
+
 Statement = tuple[str, tuple[object, ...]]
 
 
@@ -118,14 +121,43 @@ class Journal:
 
     # -- what is read
 
-    def entries(self) -> Iterator[Entry]:
-        """Every entry that counts, in the order it was written."""
-        return self._decoded(self._read("SELECT seq, kind, body FROM entries ORDER BY seq"))
+    def entries(self, *, after: int = 0, upto: int = LAST) -> Iterator[Entry]:
+        """Every entry that counts, in the order it was written; of those numbered above ``after``, up to ``upto``."""
+        sql = "SELECT seq, kind, body FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq"
+        return self._decoded(self._read(sql, (after, upto)))
 
-    def history(self, client_id: str) -> list[Entry]:
-        """What was meant, sent and heard of one order."""
-        sql = "SELECT seq, kind, body FROM entries WHERE client_id = ? ORDER BY seq"
-        return list(self._decoded(self._read(sql, (client_id,))))
+    def history(self, client_id: str, *, upto: int = LAST) -> list[Entry]:
+        """What was meant, sent and heard of one order, up to entry ``upto``."""
+        sql = "SELECT seq, kind, body FROM entries WHERE client_id = ? AND seq <= ? ORDER BY seq"
+        return list(self._decoded(self._read(sql, (client_id, upto))))
+
+    def names(self, upto: int = LAST) -> list[str]:
+        """The client id of every order, in the order of their intents, up to entry ``upto``."""
+        rows = self._read(
+            "SELECT seq, client_id FROM entries WHERE kind = 'intended' AND seq <= ? ORDER BY seq", (upto,)
+        )
+        taken_back = self._taken_back()
+        return [client_id for seq, client_id in rows if seq not in taken_back]
+
+    @property
+    def last(self) -> int:
+        """The number of the last entry; 0 before the first."""
+        return int(self._read("SELECT coalesce(max(seq), 0) FROM entries")[0][0])
+
+    def row(self, seq: int) -> str | None:
+        """An entry as it is written, in one text; None when there is none of that number."""
+        rows = self._read("SELECT time, kind, client_id, body FROM entries WHERE seq = ?", (seq,))
+        return f"{rows[0]}" if rows else None
+
+    def checkpoint(self) -> tuple[str, str] | None:
+        """The last checkpoint that was kept, and its digest."""
+        rows = self._read("SELECT body, digest FROM checkpoints ORDER BY seq DESC LIMIT 1")
+        return rows[0] if rows else None
+
+    def keep_checkpoint(self, seq: int, body: str, digest: str) -> None:
+        """Keep a checkpoint of the entries up to ``seq``, in place of any other."""
+        row = "INSERT INTO checkpoints VALUES (?, ?, ?)", (seq, body, digest)
+        self._write([("DELETE FROM checkpoints", ()), row])
 
     def rows(self) -> list[tuple[int, int, str, str, str]]:
         """Every entry as it is written: seq, time (µs), kind, client id and body, withdrawn intents too."""

@@ -42,6 +42,10 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             BEGIN SELECT raise(ABORT, 'the journal only grows'); END""",
         "CREATE INDEX withdrawals ON entries (seq) WHERE kind = 'withdrawn'",
     ),
+    (  # many past orders are known by name at once, and read when they are asked for
+        "CREATE INDEX intents ON entries (seq, client_id) WHERE kind = 'intended'",
+        "CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, body TEXT NOT NULL, digest TEXT NOT NULL)",
+    ),
 )
 """Schema version n is reached by the first n steps; SQLite keeps it as ``user_version``."""
 

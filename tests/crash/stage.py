@@ -27,6 +27,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
+from kit.broker import ledger
 from kit.broker.broker import Broker
 from kit.broker.desk import Desk
 from kit.broker.live import LiveGateway
@@ -263,7 +264,7 @@ def _live(wire: Wire, path: Path, script: Script, points: Points, left: Path | N
         if left is not None:
             platter, chance = Platter(), Random(points.deadly)  # noqa: S311 - which writes arrive
             points.last_act, connect = partial(platter.cut, left, chance), recorded(points, platter)
-        with patch.object(HTTPAdapter, "send", life.send):
+        with patch.object(HTTPAdapter, "send", life.send), patch.object(ledger, "EVERY", 4):
             life.open(path, connect)
             script(life)
             life.end()

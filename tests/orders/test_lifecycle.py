@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import product
 
 import pytest
@@ -154,6 +154,18 @@ def test_time_only_goes_forward_when_reports_do_not() -> None:
 def test_the_reason_is_that_of_the_last_change() -> None:
     order = told(ACCEPTED, say(ReportKind.EXPIRED, reason="no liquidity"), say(ReportKind.CANCELED, reason="too late"))
     assert (order.status, order.reason) == (S.EXPIRED, "no liquidity")
+
+
+def test_a_notebooks_own_decimal_context_rounds_no_fill() -> None:
+    """A record may be read from the journal wherever somebody looks at it."""
+    reports = (filled("1", "0.12345", "64321.98"), filled("2", "0.54321", "64322.01"))
+    exact = told(*reports)
+    with localcontext() as context:
+        context.prec = 4
+        narrow = told(*reports)
+        left = narrow.remaining
+    assert (narrow, left) == (exact, exact.remaining)
+    assert exact.filled_quote == D("0.12345") * D("64321.98") + D("0.54321") * D("64322.01")
 
 
 def test_a_fill_report_without_its_fill_is_no_answer() -> None:
