@@ -27,8 +27,8 @@ from kit.venues.base import Budget
 FILE = "pacing.sqlite"
 SHAPE = 1
 """The shape of what is kept: a kit that keeps another keeps it in another row."""
-BUSY = 0.5
-"""Seconds to wait for another process: each holds the file for some 50 µs."""
+BUSY = 2.0
+"""Seconds to wait for another process: each holds the file for some 50 µs, unless it is stopped just then."""
 AGAIN = 60.0
 """Seconds until a file that could not be shared is tried again."""
 FORGET = 4 * DAY
