@@ -15,6 +15,10 @@ from traitlets.config import Config
 
 from kit.notebook import unload_ipython_extension
 from kit.sandbox import launcher
+from kit.sandbox.launcher import Handle
+from tests.notebook.browser import browser, lab, opened, watched
+
+__all__ = ["browser", "lab", "opened", "watched"]  # fixtures of these tests, too
 
 
 @pytest.fixture
@@ -59,12 +63,17 @@ def candle_frame() -> Callable[..., pd.DataFrame]:
     return make_candles
 
 
-@pytest.fixture(scope="module")
-def sandbox_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder with a sandbox running in it, found by every kernel that has it as ``PAPERTAPE_HOME``."""
-    home = tmp_path_factory.mktemp("papertape")
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
+    """A sandbox that kernels find under ``sandbox_home``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PAPERTAPE_HOME", str(home))
+        patch.setenv("PAPERTAPE_HOME", str(tmp_path_factory.mktemp("papertape")))
         handle = launcher.ensure(seed=7)
-        yield home
-        handle.stop()
+    yield handle
+    handle.stop()
+
+
+@pytest.fixture(scope="session")
+def sandbox_home(sandbox: Handle) -> Path:
+    """A data folder with a sandbox running in it, found by every kernel that has it as ``PAPERTAPE_HOME``."""
+    return sandbox.place.parents[1]

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import KernelManager
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.notebook.kernel import Kernel
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 Say = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def say(sandbox_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Say]:
+def say(sandbox_home: Path) -> Iterator[Say]:
     """``say(code, cell_id)`` runs a cell and returns what it displays, by MIME type; ``stream`` is what it printed."""
-    manager = KernelManager()
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PAPERTAPE_HOME": str(sandbox_home)}
-    manager.start_kernel(env=env | {"IPYTHONDIR": str(tmp_path_factory.mktemp("ipython"))})
-    client = manager.blocking_client()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-
-    def say(code: str, cell_id: str | None = None) -> dict[str, Any]:
-        return _say(client, code, cell_id)
-
-    yield say
-    client.stop_channels()
-    manager.shutdown_kernel()
-    manager.cleanup_resources()
-
-
-def _say(client: BlockingKernelClient, code: str, cell_id: str | None) -> dict[str, Any]:
-    message = client.session.msg("execute_request", {"code": code, "silent": False, "store_history": True})
-    message["metadata"] = {} if cell_id is None else {"cellId": cell_id}
-    client.shell_channel.send(message)
-    shown: dict[str, Any] = {"stream": ""}
-    while True:
-        answer = client.get_iopub_msg(timeout=60)
-        if answer["parent_header"].get("msg_id") != message["header"]["msg_id"]:
-            continue
-        kind, content = answer["msg_type"], answer["content"]
-        assert kind != "error", "\n".join(content["traceback"])
-        if kind == "stream":
-            shown["stream"] += content["text"]
-        elif kind in {"execute_result", "display_data"}:
-            shown |= content["data"]
-        elif kind == "status" and content["execution_state"] == "idle":
-            return shown
+    kernel = Kernel(sandbox_home)
+    yield lambda code, cell_id: kernel.run(code, {"cellId": cell_id})
+    kernel.close()
 
 
 START = """
