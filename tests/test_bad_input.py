@@ -46,6 +46,7 @@ from kit.errors import (
 )
 from kit.model import OrderStatus
 from kit.net.rest import Rest
+from kit.store.schema import number
 from kit.venue import Venue
 from kit.venues.base import Hosts, Key
 from kit.venues.binance import BINANCE
@@ -586,16 +587,18 @@ def test_an_order_answered_with_rubbish_is_unknown_keeps_its_money_and_is_never_
     key = f"{kind} {reaches}"
     with middleman.spoiling(Spoilt(rubbish.status, rubbish.body, rubbish.headers, reaches)):
         order = live.buy(SYMBOL, 0.001, key=key)
-        assert order.status is OrderStatus.UNKNOWN
-        assert "the venue is asked with its id, it is not sent again" in order.why()
         assert live.buy(SYMBOL, 0.001, key=key).id == order.id
-        assert live.balances["locked"].sum() > locked
+        if not reaches:  # else the account's own stream may have told of it already
+            assert order.status is OrderStatus.UNKNOWN
+            assert "the venue is asked with its id, it is not sent again" in order.why()
+            assert live.balances["locked"].sum() > locked
     monkeypatch.setattr(live.desk, "contract", IN_PROCESS)
     live.desk.ask(order.id)
     assert order.status == ("filled" if reaches else "rejected")
     assert order.filled == (Decimal("0.001") if reaches else 0)
     assert live.balances["locked"].sum() == locked
     assert middleman.writes == sent + 1
+    live.reconcile()  # nothing more leaves before that
 
 
 # -- the disk ---------------------------------------------------------------------------------------------------------
@@ -605,13 +608,13 @@ def fill_disk(broker: kit.Broker) -> None:
     """No page more for the journal, as on a full disk."""
     database = broker.desk.journal._db
     database.execute("VACUUM")
-    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    pages = number(database, "PRAGMA page_count")
     database.execute(f"PRAGMA max_page_count={pages}")
 
 
 def buy_without_end(broker: kit.Broker) -> None:
-    for number in count():
-        broker.buy(SYMBOL, "0.0002", key=f"until the disk is full {number}")
+    for attempt in count():
+        broker.buy(SYMBOL, "0.0002", key=f"until the disk is full {attempt}")
 
 
 def make_room(broker: kit.Broker) -> None:
