@@ -24,6 +24,9 @@ _ENDINGS = {
 }
 
 
+_MONEY = ("balance", "position")
+
+
 @dataclass(frozen=True)
 class Difference:
     """Where the journal and the venue disagreed, and what that means. ``kind``: order, fill, balance or position."""
@@ -54,11 +57,19 @@ def reconcile(desk: Desk) -> list[Difference]:
     Foreign orders are shown and left alone. Raises Unreached (or what else the venue said) when it can't be
     asked: then the account stays as it was, and unreconciled if it was that.
     """
-    listed = desk.gateway.open_orders()
-    found = [*_orders(desk, listed), *_strangers(desk, listed), *_executions(desk)]
-    found += _balances(desk, desk.gateway.balances())
+    found = _compared(desk)
+    if desk.open_orders and any(difference.kind in _MONEY for difference in found):
+        before = [difference for difference in found if difference.kind not in _MONEY]
+        found = list(dict.fromkeys([*before, *_compared(desk)]))  # what filled between two answers is none any more
     desk.unreconciled = ""
     return found
+
+
+def _compared(desk: Desk) -> list[Difference]:
+    """One look at everything."""
+    listed = desk.gateway.open_orders()
+    found = [*_orders(desk, listed), *_strangers(desk, listed), *_executions(desk)]
+    return [*found, *_balances(desk, desk.gateway.balances())]
 
 
 def _orders(desk: Desk, listed: list[OrderState]) -> Iterator[Difference]:

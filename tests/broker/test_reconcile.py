@@ -96,6 +96,19 @@ def test_what_others_did_is_shown_and_left_alone(world: World) -> None:
     other.desk.journal.close()
 
 
+def test_what_fills_between_two_answers_is_no_difference(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = world.desk.place(REST, Intent.keyed("a"))
+
+    def balances() -> list[Balance]:
+        """Told after a fill that the list of orders, read before, did not show."""
+        if not world.venue.orders[record.client_id].fills:
+            world.venue.trade(94, 0.3, told=False)
+        return [Balance("USDT", Decimal("971.5")), Balance("BTC", Decimal("1.2997"))]
+
+    monkeypatch.setattr(world.venue, "balances", balances)
+    assert [found.kind for found in reconcile(world.desk)] == ["order", "fill"]
+
+
 def test_a_venue_that_can_not_be_asked_leaves_the_account_unreconciled(world: World) -> None:
     world.desk.unreconciled = "just opened"
     world.venue.unreachable = True
