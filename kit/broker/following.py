@@ -126,7 +126,6 @@ class Follower:
             return
         if record.status is OrderStatus.UNKNOWN:
             self._suspect(record)
-            self._cadence.owe()
         if report.fill is not None:
             fill = msgspec.structs.replace(report.fill, symbol=record.request.symbol)
             report = msgspec.structs.replace(report, fill=fill)

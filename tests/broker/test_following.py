@@ -222,6 +222,21 @@ def test_an_unanswered_order_that_the_stream_tells_of_has_the_account_compared_f
     assert world.desk.place(BUY, Intent.keyed("b")).status is OrderStatus.FILLED
 
 
+def test_a_stream_that_tells_of_an_unanswered_order_before_it_was_noticed_has_it_compared_too(
+    world: World, following: Follower, tape: Tape, compared: list[int]
+) -> None:
+    tape.up()
+    until(lambda: compared)
+    world.venue.lose_answer = True
+    with world.desk.changed:  # nobody looks in between
+        record = world.desk.place(REST, Intent.keyed("a"))
+        tape.tell(*accepted(record))
+        assert record.status is OrderStatus.OPEN
+        assert record.client_id in world.desk.unreconciled
+    until(lambda: not world.desk.unreconciled)
+    assert len(compared) == 2
+
+
 def test_a_stream_that_does_not_tell_of_an_order_is_given_up(
     world: World, following: Follower, tape: Tape, clock: ManualClock, compared: list[int]
 ) -> None:

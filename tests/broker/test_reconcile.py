@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -251,6 +252,24 @@ def test_while_an_order_is_in_doubt_nobody_is_called_a_stranger(
     monkeypatch.setattr(world.venue, "query", query)
     assert [found.kind for found in reconcile(world.desk)] == ["order", "fill"]
     assert record.status is OrderStatus.FILLED
+
+
+def test_what_was_traded_while_an_order_was_in_doubt_is_looked_at_again(
+    world: World, recalled: Recalled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.venue.lose_answer = True
+    record = world.desk.place(BUY, Intent.keyed("a"))
+    query = world.venue.query
+    monkeypatch.setattr(world.venue, "query", lambda instrument, client_id, since=0: None)
+    monkeypatch.setattr(world.desk, "contract", replace(world.desk.contract, deadline=3 * MINUTE))
+    world.clock.advance(2 * MINUTE)
+    assert reconcile(world.desk) == []
+    world.clock.advance(2 * MINUTE)
+    world.desk.ask(record.client_id)
+    assert world.desk.open_orders == []  # given up
+    monkeypatch.setattr(world.venue, "query", query)
+    reconcile(world.desk)
+    assert (record.status, record.filled) == (OrderStatus.FILLED, Decimal("0.5"))
 
 
 @pytest.fixture
