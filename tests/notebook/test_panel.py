@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +17,9 @@ from kit.notebook.panel import Panel, account_html, account_panel
 from kit.notebook.pump import Pump
 from kit.runtime import runtime
 from kit.venue import Venue
+from tests.notebook.browser import NEEDED
+
+Test = Callable[..., None]
 
 
 @pytest.fixture
@@ -131,7 +132,13 @@ def test_where_no_widget_runs_the_picture_stands_in(broker: kit.Broker) -> None:
 # -- the page
 
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+def in_a_browser(test: Test) -> Test:
+    """Every mark that such a test needs."""
+    for mark in NEEDED:
+        test = mark(test)
+    return test
+
+
 MODEL = """
 globalThis.model = {
   values: { account: "shown", picture: "<b>10000 USDT</b>", halted: "", note: "", answered: 0, ended: "" },
@@ -163,17 +170,6 @@ class Page:
         return str(self.page.inner_text("[role=status]"))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def page(browser: Any) -> Iterator[Page]:
     shown = browser.new_page()
@@ -188,7 +184,7 @@ def page(browser: Any) -> Iterator[Page]:
     shown.close()
 
 
-@pytest.mark.browser
+@in_a_browser
 def test_in_a_page_a_halt_takes_one_click_and_a_resume_two(page: Page) -> None:
     assert (page.button, page.page.inner_text("b")) == ("HALT", "10000 USDT")
     page.page.click("button")
@@ -208,7 +204,7 @@ def test_in_a_page_a_halt_takes_one_click_and_a_resume_two(page: Page) -> None:
     assert page.page.is_disabled("button")
 
 
-@pytest.mark.browser
+@in_a_browser
 def test_in_a_page_a_kernel_that_does_not_answer_is_said_with_the_way_that_needs_none(page: Page) -> None:
     page.page.click("button")
     page.page.clock.run_for(7000)
