@@ -149,6 +149,20 @@ class SharedPacing:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    """The database, ready for use. Where several make it at once SQLite may refuse without waiting: they try again."""
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+    again = Retrying(
+        retry=retry_if_exception(_busy), stop=stop_after_delay(BUSY), wait=wait_random(0.005, 0.02), reraise=True
+    )
+    return again(_made, path)
+
+
+def _busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _made(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY)
     try:
         db.execute("PRAGMA synchronous=OFF")

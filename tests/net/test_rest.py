@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kit.clock import MINUTE, SECOND, ManualClock, WallClock
+from kit.clock import MINUTE, SECOND, ManualClock, Offset, WallClock
 from kit.errors import (
     BadAnswer,
     ClockSkew,
@@ -637,6 +637,17 @@ def test_a_clock_that_was_measured_long_ago_is_measured_again_and_an_order_leave
         c.rest.do(ORDER)
         c.rest.do(ORDER)
         assert [seen.path == TIME.path for seen in server.seen] == [True, False, True, False, False]
+
+
+def test_a_clock_too_rough_to_pace_by_is_measured_again_when_much_is_used() -> None:
+    little, much = (answer(BOOK, X_MBX_USED_WEIGHT_1M=used) for used in ("500", "700"))
+    with serving(little, much) as server, client(server) as c:
+        c.rest._question = None
+        c.rest.clock.offset = Offset(0, SECOND)
+        c.clock.advance(11 * SECOND)
+        for _ in range(4):
+            c.rest.do(BINANCE.book("BTCUSDT", 100))
+        assert [seen.path == TIME.path for seen in server.seen] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

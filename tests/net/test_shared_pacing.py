@@ -103,6 +103,8 @@ def test_where_nothing_can_be_kept_a_process_counts_alone_and_says_so_once(caplo
     with shared(no_home, TOLD) as pacing:
         spend(pacing, 80)
         assert not free(pacing)
+        pacing._alone_until = time.monotonic()
+        assert not free(pacing)
     assert len(caplog.records) == 1
     assert "venue.example can't be counted together with other programs (nothing can be kept here)" in caplog.text
 
@@ -162,6 +164,27 @@ def test_what_nobody_has_asked_for_days_is_forgotten(home: Path) -> None:
         db.close()
     with shared(home, TOLD) as new:
         assert free(new)
+
+
+def test_programs_that_begin_at_the_same_moment_share_from_the_beginning(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(40):
+        folder = home / str(n)
+        folder.mkdir()
+        together = threading.Barrier(6)
+
+        def begin(folder: Path = folder, together: threading.Barrier = together) -> None:
+            with shared(folder, TOLD) as pacing:
+                together.wait()
+                spend(pacing, 1)
+
+        threads = [threading.Thread(target=begin) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not caplog.records
 
 
 class Interrupted(BaseException):
@@ -228,11 +251,13 @@ def spend(weight):
     with pacing.open() as pacer:
         pacer.send(weight, at)
 spend(10)
-child = os.fork()
+parents, child = pacing._db, os.fork()
 spend(20)
 if child:
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     spend(30)
+else:
+    assert pacing._db is not parents
 """
 
 
