@@ -7,8 +7,7 @@ forgotten in a power cut) shows only here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
@@ -41,21 +40,28 @@ class Recalling(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Mark:
-    """Up to where an instrument's executions were compared: the last trade id (empty: none), and when (µs)."""
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """Up to where executions were compared; the journal keeps it."""
 
-    last: str = ""
-    at: int = 0
+    done: int = 0
+    """Orders of which the journal says nothing after this entry are compared for good."""
+    entry: int = 0
+    """The journal's last entry at ``time`` (µs): what was over by then will be settled ``SETTLED`` later."""
+    time: int = 0
+    last: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Symbol -> the last trade id that was settled."""
 
     @classmethod
-    def read(cls, journal: Journal, symbol: str) -> Mark:
-        """The mark that was left, else none."""
-        at, _, last = (journal.get(f"compared {symbol}") or "0").partition(" ")
-        return cls(last, int(at))
+    def read(cls, journal: Journal) -> Mark:
+        """The mark that was left, else one at the beginning."""
+        text = journal.get("compared")
+        return cls() if text is None else msgspec.json.decode(text, type=cls)
 
-    def write(self, journal: Journal, symbol: str) -> None:
-        journal.set(f"compared {symbol}", f"{self.at} {self.last}")
+    def moved(self, entry: int, now: int, last: Mapping[str, str]) -> Mark:
+        """The mark after one more comparison, begun at ``now`` when the journal's last entry was ``entry``."""
+        if self.time and now - self.time < SETTLED:
+            return msgspec.structs.replace(self, last=last)
+        return Mark(done=self.entry, entry=entry, time=now, last=last)
 
 
 def missed(desk: Desk) -> Iterator[tuple[Fill, OrderRecord | None]]:
@@ -67,28 +73,37 @@ def missed(desk: Desk) -> Iterator[tuple[Fill, OrderRecord | None]]:
     gateway, journal = desk.gateway, desk.journal
     if not isinstance(gateway, Recalling):
         return
-    orders: defaultdict[str, list[OrderRecord]] = defaultdict(list)
-    for record in list(desk.records.values()):
-        orders[record.request.symbol].append(record)
-    for symbol, records in orders.items():
-        mark, now = Mark.read(journal, symbol), gateway.now()
-        if not any(not record.status.final or record.updated >= mark.at - SETTLED for record in records):
-            continue
-        listed = _listed(gateway, journal.instruments[symbol], mark, records)
-        fills = [fill for fill in listed if fill.time >= (journal.terms.created if journal.terms else 0)]
+    mark, entry, now = Mark.read(journal), journal.last, gateway.now()
+    last, began = dict(mark.last), journal.terms.created if journal.terms else 0
+    for symbol, records in _touched(desk, mark.done).items():
+        listed = _listed(gateway, journal.instruments[symbol], last.get(symbol, ""), records)
         doubtful = any(record in desk.unresolved or desk.being_sent(record.client_id) for record in records)
-        yield from _compared(desk, records, fills, doubtful=doubtful)
-        if not doubtful:
-            settled = [fill.id for fill in listed if fill.time <= now - SETTLED]
-            Mark(settled[-1] if settled else mark.last, now).write(journal, symbol)
+        yield from _compared(desk, records, [fill for fill in listed if fill.time >= began], doubtful=doubtful)
+        settled = [fill.id for fill in listed if fill.time <= now - SETTLED]
+        if settled and not doubtful:
+            last[symbol] = settled[-1]
+    moved = mark.moved(entry, now, last)
+    if moved != mark:
+        journal.set("compared", msgspec.json.encode(moved).decode())
 
 
-def _listed(gateway: Recalling, instrument: Instrument, mark: Mark, records: Iterable[OrderRecord]) -> list[Fill]:
-    """What was not compared yet, oldest first: all after the mark; without one all after the first that is known."""
-    listed = gateway.executions(instrument, mark.last)
+def _touched(desk: Desk, after: int) -> dict[str, list[OrderRecord]]:
+    """By instrument, the orders that are open, and those of which something was written after that entry."""
+    names = dict.fromkeys(record.client_id for record in desk.open_orders)
+    names |= dict.fromkeys(entry.client_id for entry in desk.journal.entries(after=after))
+    orders: defaultdict[str, list[OrderRecord]] = defaultdict(list)
+    for name in names:
+        record = desk.records[name]
+        orders[record.request.symbol].append(record)
+    return orders
+
+
+def _listed(gateway: Recalling, instrument: Instrument, last: str, records: Iterable[OrderRecord]) -> list[Fill]:
+    """What was not compared yet, oldest first: all after ``last``; without one all after the first that is known."""
+    listed = gateway.executions(instrument, last)
     known = [fill for record in records for fill in list(record.fills)]
     first = min(known, key=lambda fill: fill.time, default=None)
-    if mark.last or first is None or not listed or listed[0].time <= first.time:
+    if last or first is None or not listed or listed[0].time <= first.time:
         return listed
     return gateway.executions(instrument, first.id)
 
