@@ -117,15 +117,17 @@ class Follower:
             self._cadence.news(self._clock.now())
             if isinstance(news, Standing):
                 self._stands(news)
-            elif isinstance(news, Report):
-                self._report(news)
+        if isinstance(news, Report):
+            self._report(news)
 
     def _report(self, report: Report) -> None:
-        record = self._desk.records.get(report.client_id)
+        """The lock is free meanwhile: whoever watches the desk may ask it something of another thread."""
+        with self._desk.changed:
+            record = self._desk.records.get(report.client_id)
+            if record is not None and record.status is OrderStatus.UNKNOWN:
+                self._suspect(record)
         if record is None:
             return
-        if record.status is OrderStatus.UNKNOWN:
-            self._suspect(record)
         if report.fill is not None:
             fill = msgspec.structs.replace(report.fill, symbol=record.request.symbol)
             report = msgspec.structs.replace(report, fill=fill)

@@ -1,18 +1,17 @@
-"""The live gateway: orders to a venue over REST, and the guard in front of it."""
+"""The live gateway: orders to a venue over REST."""
 
 from __future__ import annotations
 
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
 from kit.broker.reconcile import told
 from kit.clock import SECOND, Clock
-from kit.errors import BadOrder, KitError, LiveForbidden, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
+from kit.errors import BadOrder, KitError, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
 from kit.model import ZERO, Balance, Fill, Instrument, OrderRequest, OrderState, Report
-from kit.venues.base import Call, Codec, Hosts, on_this_machine
+from kit.venues.base import Call, Codec
 from kit.venues.contract import Lookup
 
 T = TypeVar("T")
@@ -23,8 +22,6 @@ FULL = 500
 """Executions from which on a page may not be the last one: venues give 500 or 1,000 at a time."""
 UNSURE = 10 * SECOND
 """µs before it was meant from which on an order is looked for in a list: the venue stamps it by its own clock."""
-PLAY_MONEY = ("testnet", "demo")
-"""Environments whose money is not real."""
 
 
 class Rest(Protocol):
@@ -146,19 +143,3 @@ class LiveGateway:
         except KitError as error:
             return Refused(str(error))
         return Accepted(reports)
-
-
-def forbid_real_money(hosts: Hosts, codec: Codec) -> None:
-    """Raise LiveForbidden unless the addresses themselves are the sandbox's, a testnet's or a demo mode's."""
-    allowed = {_host(h.rest) for name, h in codec.environments.items() if name in PLAY_MONEY and not h.real_money}
-    host = _host(hosts.rest)
-    if not hosts.real_money and (on_this_machine(hosts.rest) or host in allowed):
-        return
-    raise LiveForbidden(
-        f"kit.live() does not trade at {host}: until its live guard exists it reaches the sandbox, testnet "
-        "and demo mode only, so no real money is moved. Use kit.paper(venue), or kit.connect(…, environment='testnet')"
-    )
-
-
-def _host(url: str) -> str:
-    return (urlsplit(url).hostname or "").casefold()

@@ -179,6 +179,25 @@ def test_a_fill_that_was_not_told_shows_in_the_next_one_and_is_asked_for_at_once
     assert sorted(each.id for each in record.fills) == sorted([lost.id, told.id])
 
 
+def test_whoever_watches_the_desk_may_wait_for_another_thread_that_looks_at_it(
+    world: World, following: Follower, tape: Tape, compared: list[int]
+) -> None:
+    def look(record: OrderRecord, report: Report) -> None:
+        asking = threading.Thread(target=world.desk.reserved, args=(record.client_id,))
+        asking.start()
+        asking.join(2)
+        free.append(not asking.is_alive())
+
+    free = list[bool]()
+    tape.up()
+    until(lambda: compared)
+    record = world.desk.place(REST, Intent.keyed("a"))
+    end = world.desk.watch(look)
+    tape.tell(*fill(record, 1, "0.2", "0.2"))
+    assert free == [True]
+    end()
+
+
 def test_strangers_orders_are_nobodys_here(world: World, following: Follower, tape: Tape) -> None:
     record = world.desk.place(REST, Intent.keyed("a"))
     tape.up()
