@@ -37,7 +37,7 @@ from kit.errors import (
 )
 from kit.net import keys
 from kit.net.pacing import EDGE, Ticket
-from kit.net.turns import READING, SAID, Patience, Turns, patience
+from kit.net.turns import READING, SAID, HeldBack, Patience, Turns, patience
 from kit.venues.base import Auth, Budget, Call, Effect, Hosts, Key, MarketCodec, on_this_machine
 
 if TYPE_CHECKING:  # loaded with the first request: ``import kit`` costs little more than ``import pandas``
@@ -190,12 +190,12 @@ class Rest:
         return blurred and call.effect is Effect.READ and self.clock.due(MEASURE_SOON)
 
     def _repeat(self, call: Call[T], limit: Patience | None = None) -> _Heard[T]:
-        from tenacity import Retrying, retry_if_exception_type
+        from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type
 
         began, limit = self._ours.now(), limit or patience(call)
         retrying = Retrying(
             sleep=self._sleep,
-            retry=retry_if_exception_type(Unreached),
+            retry=retry_if_exception_type(Unreached) & retry_if_not_exception_type(HeldBack),
             wait=self._pause,
             before_sleep=self._show,
             stop=lambda state: self._enough(limit, state, began),

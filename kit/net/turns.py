@@ -32,6 +32,10 @@ USED = "what it lets this address ask is used up"
 log = logging.getLogger("kit.net.pacing")
 
 
+class HeldBack(RateLimited):
+    """Nothing was sent: the wait would outlast the call's patience, so nobody waits for it."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a request is tried: so many attempts, waits counted, within so many seconds."""
@@ -111,7 +115,7 @@ class Turns:
         self._pacing.measured = measured
 
     def take(self, call: Call[Any], latest: int) -> Ticket:
-        """Leave to send, waited for until ``latest`` (µs) at most; RateLimited at once when that is too soon."""
+        """Leave to send, waited for until ``latest`` (µs) at most; HeldBack at once when that is too soon."""
         asked, waited, account, orders = self._clock.now(), 0, self._account, call.orders
         while True:
             with self._pacing.open() as pacer:
@@ -151,14 +155,14 @@ class Turns:
         """Share no more."""
         self._pacing.close()
 
-    def _held_back(self, call: Call[Any], wait: float, why: str) -> RateLimited:
+    def _held_back(self, call: Call[Any], wait: float, why: str) -> HeldBack:
         path, kept = self._pacing.path, ""
         if why == SAID and wait > VERY_LONG and path is not None:
             kept = (
                 ", and every program of this machine keeps to it; if the machine has had another address since, "
                 f"delete {path} and restart them"
             )
-        return RateLimited(
+        return HeldBack(
             f"{call.method} {call.path} was held back, nothing was sent: {self._venue} takes no more for {wait:.1f} s: "
             f"{why}{kept}",
             retry_after=wait,

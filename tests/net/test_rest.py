@@ -596,6 +596,16 @@ def test_an_order_that_would_wait_longer_than_it_is_meant_for_is_limited_at_once
         assert c.waits == []
 
 
+def test_who_does_not_really_wait_is_not_let_ask_again_and_again() -> None:
+    with serving(answer(error(-1003), 429)) as server:
+        hosts = Hosts(f"http://127.0.0.1:{server.server_port}", "")
+        rest = Rest(BINANCE, hosts, clock=WallClock(), sleep=lambda seconds: None)
+        with pytest.raises(RateLimited, match="held back"):
+            rest.do(BINANCE.quote("BTCUSDT"))
+        rest.close()
+        assert len(server.seen) == 1
+
+
 def test_an_order_waits_for_a_moment() -> None:
     with serving(answer(PLACED)) as server, client(server) as c:
         c.rest.sync()
