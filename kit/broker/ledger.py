@@ -25,6 +25,9 @@ from kit.store.journal import Journal
 DOUBTFUL = (OrderStatus.INTENDED, OrderStatus.UNKNOWN)
 """What an order is that the venue has not answered for."""
 
+AT_ONCE = 500
+"""Entries in one write at most."""
+
 Watcher = Callable[[OrderRecord, Report], None]
 
 
@@ -78,8 +81,11 @@ class Ledger:
         return {symbol: price for symbol, (_, price) in list(self._prices.items())}
 
     def meant_since(self, time: int) -> int:
-        """How many orders were meant at ``time`` (µs) or later; a minute of them is remembered."""
-        return sum(meant >= time for meant in self._meant)
+        """How many orders were meant at ``time`` (µs) or later; earlier ones are forgotten then, as after a minute."""
+        with self.changed:
+            while self._meant and self._meant[0] < time:
+                self._meant.popleft()
+            return len(self._meant)
 
     def reserved(self, client_id: str) -> Decimal:
         """What an order still locks of the asset it spends."""
@@ -102,26 +108,33 @@ class Ledger:
                 self.journal.withdraw(entry.client_id)
                 raise
             self._fold(entry)
-            self._written()
+            self._written(1)
             self.changed.notify_all()
 
-    def hear(self, reports: Iterable[Report]) -> None:
-        """Take in what the venue says, in its order."""
-        for report in reports:
-            self.on_report(report)
+    def on_report(self, report: Report) -> None:
+        """Take in one report, from any thread."""
+        self.hear((report,))
 
     @exactly
-    def on_report(self, report: Report) -> None:
-        """Take in one report: a repeat changes nothing, a stranger's is not ours to keep."""
+    def hear(self, reports: Iterable[Report]) -> None:
+        """Take in what the venue says, in its order: a repeat changes nothing, a stranger's is not ours to keep.
+
+        What is new of it is written down in one go.
+        """
+        news = []
         with self.changed:
-            record = self.records.get(report.client_id)
-            entry = Reported(report=report, time=self._clock.now())
-            if record is None or not self._fold(entry):
+            for report in reports:
+                record = self.records.get(report.client_id)
+                entry = Reported(report=report, time=self._clock.now())
+                if record is not None and self._fold(entry):
+                    news.append((entry, record))
+            if not news:
                 return
-            self._write(entry)
+            self._write(entry for entry, _ in news)
             self.changed.notify_all()
-        for watcher in list(self._watchers):
-            watcher(record, report)
+        for entry, record in news:
+            for watcher in list(self._watchers):
+                watcher(record, entry.report)
 
     @exactly
     def doubt(self, client_id: str, reason: str) -> None:
@@ -129,7 +142,7 @@ class Ledger:
         with self.changed:
             entry = Doubted(client_id=client_id, reason=reason, time=self._clock.now())
             if self._fold(entry):
-                self._write(entry)
+                self._write((entry,))
                 self.changed.notify_all()
 
     def close(self) -> None:
@@ -222,22 +235,23 @@ class Ledger:
         left = amount * record.remaining / request.qty
         self.account.reserve(record.client_id, asset, left, qty=record.remaining if by_share else None)
 
-    def _write(self, entry: Reported | Doubted) -> None:
-        """Write an answer down, or keep it until the disk has room: it has happened all the same."""
-        self._unwritten.append(entry)
+    def _write(self, entries: Iterable[Reported | Doubted]) -> None:
+        """Write answers down, or keep them until the disk has room: they have happened all the same."""
+        self._unwritten.extend(entries)
         with suppress(JournalUnwritable):
             self._flush()
 
     def _flush(self) -> None:
         """Write what is still unwritten, oldest first; raises JournalUnwritable."""
         while self._unwritten:
-            self.journal.add(self._unwritten[0])
-            del self._unwritten[0]
-            self._written()
+            some = self._unwritten[:AT_ONCE]
+            self.journal.add(*some)
+            del self._unwritten[: len(some)]
+            self._written(len(some))
 
-    def _written(self) -> None:
-        """One more entry is on the disk and has been folded."""
-        self._upto += 1
+    def _written(self, number: int) -> None:
+        """So many more entries are on the disk and have been folded."""
+        self._upto += number
         self._keep()
 
     def _keep(self) -> None:

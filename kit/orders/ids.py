@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kit.errors import UsageError
 
@@ -53,6 +54,7 @@ class Intent:
         return cls(("once", secrets.token_hex(16)))
 
 
+@lru_cache(maxsize=1024)  # one order asks for its id several times on its way
 def client_id(account: str, session: str, intent: Intent) -> str:
     """The client order id of ``intent`` in a session of an account: the same text at every venue."""
     digest = hashlib.sha256()

@@ -196,7 +196,7 @@ def test_what_the_disk_has_not_taken_is_in_no_checkpoint(day: Day, monkeypatch: 
     """A checkpoint with a fill that is not in the entries would count it once more when the venue tells it again."""
     day.buy("a", qty="9")
 
-    def full(entry: object) -> None:
+    def full(*entries: object) -> None:
         raise JournalUnwritable("the disk is full")
 
     with monkeypatch.context() as patch:
