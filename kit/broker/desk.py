@@ -284,10 +284,10 @@ class Desk:
             self.ledger.hear(outcome.reports)
             if record.status is OrderStatus.INTENDED:
                 self.ledger.on_report(self._report(client_id, ReportKind.ACCEPTED))
-        elif isinstance(outcome, Refused):
-            self.ledger.on_report(self._report(client_id, ReportKind.REJECTED, outcome.reason))
-        else:
+        elif isinstance(outcome, Unknown):
             self.ledger.doubt(client_id, outcome.reason)
+        elif record.status in DOUBTFUL:  # else the stream has told of it already: the no was to a copy of the request
+            self.ledger.on_report(self._report(client_id, ReportKind.REJECTED, outcome.reason))
 
     def _refuse_namesake(self, record: OrderRecord) -> None:
         """The venue, which takes an id once, answered with an older order: ours can't come to be."""
