@@ -136,11 +136,12 @@ class PaperGateway:
         return None
 
     def open_orders(self) -> list[OrderState]:
-        """Empty: the journal is this venue's memory, there is nothing to compare it with."""
-        return []
+        """What may still fill here."""
+        with self._woken:
+            return self._venue.listed()
 
     def balances(self) -> list[Balance]:
-        """Empty, for the same reason."""
+        """Empty: the journal is this venue's memory, there is nothing to compare it with."""
         return []
 
     def close(self) -> None:

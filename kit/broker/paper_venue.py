@@ -16,9 +16,20 @@ from random import Random
 import msgspec
 
 from kit.broker.shown import Worse
-from kit.model import Fees, Instrument, OrderRequest, OrderStatus, Quote, Report, ReportKind, Trade
+from kit.model import (
+    Fees,
+    Instrument,
+    OrderRequest,
+    OrderState,
+    OrderStatus,
+    Quote,
+    Report,
+    ReportKind,
+    Trade,
+)
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.matching import Depth, Simulator
+from kit.orders.working import Working
 
 
 @dataclass(order=True)
@@ -149,6 +160,10 @@ class PaperVenue:
         """True while the order may fill."""
         return any(client_id in simulator.working for simulator in self._simulators.values())
 
+    def listed(self) -> list[OrderState]:
+        """Every order that may fill, as a venue lists them; what their fills were worth is not remembered here."""
+        return [_state(order) for simulator in self._simulators.values() for order in simulator.working.values()]
+
     # -- inside
 
     def _simulator(self, instrument: Instrument) -> Simulator:
@@ -192,3 +207,17 @@ class PaperVenue:
     def _reply(self, reports: list[Report], now: int, call: tuple[str, str] | None = None) -> None:
         self._last_due = max(self._last_due, now + self._journey())
         heapq.heappush(self._back, Answer(self._last_due, next(self._numbers), reports, call))
+
+
+def _state(order: Working) -> OrderState:
+    filled = order.request.qty - order.remaining
+    return OrderState(
+        client_id=order.client_id,
+        venue_id=order.venue_id,
+        symbol=order.request.symbol,
+        status=OrderStatus.PARTIAL if filled else OrderStatus.OPEN,
+        request=order.request,
+        filled=filled,
+        filled_quote=Decimal("NaN"),
+        time=order.since,
+    )

@@ -276,6 +276,19 @@ def test_a_refusal_of_the_venue_is_refused(market: Market, btc: Instrument) -> N
     assert "immediately match" in outcome.reason
 
 
+def test_what_may_still_fill_is_listed_and_what_is_over_is_not(market: Market, btc: Instrument) -> None:
+    paper, _ = gateway(market)
+    enough = frames_from_now_on(market)
+    paper.submit(btc, REST, "a")
+    paper.submit(btc, BUY, "b")
+    (state,) = paper.open_orders()
+    assert (state.client_id, state.status, state.filled, state.request) == ("a", OrderStatus.OPEN, 0, REST)
+    paper.cancel(btc, "a")
+    assert paper.open_orders() == []
+    enough.set()
+    paper.close()
+
+
 def test_a_silent_market_leaves_the_outcome_unknown_until_it_speaks(market: Market, btc: Instrument) -> None:
     market.age = 60.0
     paper, desk = gateway(market, patience=0.05)
