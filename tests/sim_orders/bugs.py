@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from kit.orders import ids
 from kit.orders.account import Account
 from kit.orders.ids import Intent
 from kit.orders.lifecycle import TABLE, Event, OrderRecord
-from kit.store.entries import Intended
+from kit.store.entries import Doubted, Intended, Reported
 from kit.venues.contract import Contract
 from tests.sim_orders.market import INSTRUMENTS
 
@@ -158,9 +158,8 @@ def an_order_is_written_down_after_it_was_sent(patch: Patch) -> None:
 @bug()
 def what_was_heard_is_not_written_down(patch: Patch) -> None:
     def made(write: Callable[..., None]) -> Callable[..., None]:
-        def forgetful(self: Ledger, entry: Any) -> None:
-            if getattr(getattr(entry, "report", None), "kind", None) is not ReportKind.FILLED:
-                write(self, entry)
+        def forgetful(self: Ledger, entries: Iterable[Reported | Doubted]) -> None:
+            write(self, [e for e in entries if not (isinstance(e, Reported) and e.report.kind is ReportKind.FILLED)])
 
         return forgetful
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from kit.broker.reconcile import Difference, reconcile
 from kit.errors import JournalUnwritable, KitError
 from kit.market.feed import FeedState, Picture
 from kit.model import Fees, Instrument
-from kit.store.entries import Doubted, Intended, Reported, Terms
+from kit.store.entries import Doubted, Entry, Intended, Reported, Terms
 from kit.store.journal import Journal
 from tests.sim_orders.agenda import Reading
 from tests.sim_orders.market import INSTRUMENTS
@@ -37,20 +38,23 @@ class Disk(Journal):
         super().__init__(path)
 
     def intend(self, entry: Intended, instrument: Instrument) -> None:
-        self._around(entry.client_id, lambda: super(Disk, self).intend(entry, instrument), interrupts=True)
+        with self._around(entry, interrupts=True):
+            super().intend(entry, instrument)
 
-    def add(self, entry: Reported | Doubted) -> None:
-        self._around(entry.client_id, lambda: super(Disk, self).add(entry))
+    def add(self, *entries: Reported | Doubted) -> None:
+        with self._around(*entries):
+            super().add(*entries)
 
-    def _around(self, client_id: str, write: Callable[[], None], *, interrupts: bool = False) -> None:
+    @contextmanager
+    def _around(self, *entries: Entry, interrupts: bool = False) -> Iterator[None]:
         world = self._world
-        world.touched.add(client_id)
+        world.touched |= {entry.client_id for entry in entries}
         world.may_die()
         if world.disk_full:
             raise JournalUnwritable("the disk is full")
         if interrupts:
             world.may_be_interrupted()
-        write()
+        yield
         world.may_die()
         if interrupts:
             world.may_be_interrupted()

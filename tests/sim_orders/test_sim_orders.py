@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from kit.broker import ledger
 from kit.clock import SECOND
 from kit.venues.contract import CONTRACTS
 from tests.sim_orders.binance_voice import BinanceVoice
@@ -32,12 +34,15 @@ CHUNK = 10
 ENOUGH = 25
 """Seeds at each venue within which a planted bug must show."""
 TAIL = 60
+CHECKPOINT = 9
+"""Entries from one checkpoint of the journal to the next: few, so that every life has some."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - files of a second's life, on a disk that is none
 
 
 def lived(seed: int, voice: Voice, mix: Mix | None = None) -> World:
     """The world of a seed, lived through. A failure says how to see it again, and how it came about."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.exists() else None) as folder:
+    disk = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.exists() else None)
+    with disk as folder, mock.patch.object(ledger, "EVERY", CHECKPOINT):
         world = World(seed, voice, Path(folder), mix=mix)
         try:
             return world.run()
