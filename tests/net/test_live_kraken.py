@@ -93,10 +93,10 @@ def test_what_kraken_has_forgotten_is_a_hole(desk: Desk, live: Live, tiny: TinyK
     desk.rest.sync()
     eventually(lambda: live.state is FeedState.LIVE and live.frame["close"].iloc[-1] == 90.0)
     frame = live.frame
-    assert len(frame) == 6 + 721
+    assert len(frame) == 5 + 721  # the sixth bar was half told when the socket dropped: nobody knows how it ended
     ((begin, end),) = frame.attrs["holes"]
     assert begin < end
-    assert end == frame.index[6].isoformat()
+    assert end == frame.index[5].isoformat()
 
 
 def test_a_wrong_checksum_costs_that_book_alone(
