@@ -19,7 +19,7 @@ from kit.clock import ManualClock
 from kit.errors import JournalUnwritable
 from kit.model import Fees, Fill, OrderRequest, OrderType, Quote, Report, ReportKind, Side
 from kit.store import checkpoint as checkpoints
-from kit.store.entries import Intended, Terms
+from kit.store.entries import Doubted, Intended, Reported, Terms
 from kit.store.journal import Journal
 from tests.broker.conftest import BTC
 
@@ -195,17 +195,23 @@ def test_a_late_fill_finds_its_order_in_the_past_and_counts_once(day: Day) -> No
 def test_what_the_disk_has_not_taken_is_in_no_checkpoint(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint with a fill that is not in the entries would count it once more when the venue tells it again."""
     day.buy("a", qty="9")
+    add, room = day.ledger.journal.add, iter([False] * EVERY + [True] * EVERY)
 
-    def full(*entries: object) -> None:
-        raise JournalUnwritable("the disk is full")
+    def fuller(*entries: Reported | Doubted) -> None:
+        if not next(room, False):
+            raise JournalUnwritable("the disk is full")
+        add(*entries)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(day.ledger.journal, "add", full)
-        for number in range(3 * EVERY):
-            day.fill("a", number)
+    monkeypatch.setattr(ledgers, "AT_ONCE", 1)
+    monkeypatch.setattr(day.ledger.journal, "add", fuller)
+    for number in range(EVERY + 2):
+        day.fill("a", number)
+    assert day.ledger.records["a"].filled == Decimal("0.5") * (EVERY + 2)
     ledger = day.reopen()
-    assert kept(ledger.journal) == 0
-    assert ledger.records["a"].filled == 0
+    assert ledger.records["a"].filled == Decimal("0.5") * EVERY
+    assert picture(ledger) == plainly(day.path)
+    day.fill("a", EVERY + 1)
+    assert day.ledger.account.total("BTC") == (Decimal("0.5") - Decimal("0.0001")) * (EVERY + 1)
 
 
 def test_an_entry_that_was_written_and_not_folded_stops_the_checkpoints(day: Day) -> None:
