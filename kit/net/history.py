@@ -11,7 +11,7 @@ from kit.market import candles as bars
 from kit.model import Trade
 from kit.net import paging
 from kit.net.paging import PAGE, AskRange, AskTrades, Bars, Page
-from kit.venues.base import Call, MarketCodec, Prints
+from kit.venues.base import ById, Call, MarketCodec, Prints
 
 T = TypeVar("T")
 
@@ -130,29 +130,28 @@ class History:
             yield from self._newest_trades(native, limit or PAGE)
             return
         until = self.now() + AHEAD if last is None else last
-        match self._past.prints:
-            case Prints.BY_ID:
-                found = self._range(native, 1)(first, until) if first < until else []
-                if found:  # by its time we learn the first id; from there on every single one is asked for by id
-                    yield from paging.trades(self._by_id(native), found[0].id, last, limit)
-            case Prints.OLDEST:
-                pages = paging.trades_onwards(self._range(native), first, until, self._past.trades)
-                yield from paging.cut(pages, 0, limit)
-            case Prints.NEWEST:
-                yield from paging.cut(paging.trades_by_stretches(self._range(native), first, until), 0, limit)
+        if by_id := self._by_id(native):
+            found = self._range(native, 1)(first, until) if first < until else []
+            if found:  # by its time we learn the first id; from there on every single one is asked for by id
+                yield from paging.trades(by_id, found[0].id, last, limit)
+        elif self._past.prints is Prints.OLDEST:
+            pages = paging.trades_onwards(self._range(native), first, until, self._past.trades)
+            yield from paging.cut(pages, 0, limit)
+        else:
+            yield from paging.cut(paging.trades_by_stretches(self._range(native), first, until), 0, limit)
 
     def _newest_trades(self, native: str, limit: int) -> Iterator[list[Trade]]:
         size = self._past.trades
         if self._past.prints is Prints.NEWEST and limit > size:
             yield from paging.cut_back(paging.trades_back(self._range(native), 0, self.now() + AHEAD), limit)
             return
-        newest = self._rest.do(self._codec.trades(native, limit=min(limit, size)))
+        newest = self._rest.do(self._codec.trades(native, min(limit, size)))
         if limit <= size or not newest:
             yield newest
             return
         first = max(0, newest[-1].id + 1 - limit)
-        if self._past.prints is Prints.BY_ID:
-            yield from paging.trades(self._by_id(native), first, None, limit)
+        if by_id := self._by_id(native):
+            yield from paging.trades(by_id, first, None, limit)
         else:
             since = self._before(native, first, newest)
             pages = paging.trades_onwards(self._range(native), since, self.now() + AHEAD, size)
@@ -174,8 +173,8 @@ class History:
 
         Of what the venue can't give any more a step in the ids tells.
         """
-        if self._past.prints is Prints.BY_ID:
-            return self._by_id(native)(from_id, PAGE)
+        if by_id := self._by_id(native):
+            return by_id(from_id, PAGE)
         ask, until = self._range(native), self.now(0) + AHEAD
         if self._past.prints is Prints.NEWEST:
             pages = iter([paging.ascending(paging.trades_back(ask, since, until, from_id))])
@@ -188,8 +187,12 @@ class History:
                 break
         return found
 
-    def _by_id(self, native: str) -> AskTrades:
-        return lambda from_id, rows: self._rest.do(self._codec.trades(native, from_id=from_id, limit=rows))
+    def _by_id(self, native: str) -> AskTrades | None:
+        """How to ask for prints from an id on; None where the venue can't be asked so."""
+        codec = self._codec
+        if not isinstance(codec, ById):
+            return None
+        return lambda from_id, rows: self._rest.do(codec.trades_from(native, from_id, rows))
 
     def _range(self, native: str, rows: int | None = None) -> AskRange:
         size = rows or self._past.trades

@@ -50,7 +50,7 @@ class Inquiry:
         codec, native = self._codec, self._native
         match need:
             case Need.TRADES:
-                return codec.trades(native, limit=PAGE)
+                return codec.trades(native, PAGE)
             case Need.BOOK | Need.AUDIT:
                 return codec.book(native, self._levels)
             case Need.QUOTE | Need.TOUCH if codec.streaming.book is BookRule.IDS:

@@ -214,14 +214,12 @@ class Streaming:
 
 
 class Prints(Enum):
-    """How a venue tells the prints of a range that holds more of them than one answer."""
+    """Which prints a venue tells of a range of time that holds more of them than one answer."""
 
-    BY_ID = "by id"
-    """From an id on; by time only summed up (Binance)."""
     OLDEST = "oldest"
-    """A range of time is answered with its oldest (Kraken)."""
+    """The oldest (Binance, Kraken)."""
     NEWEST = "newest"
-    """A range of time is answered with its newest (Coinbase)."""
+    """The newest (Coinbase)."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +230,7 @@ class Past:
     """Bars an answer may hold."""
     trades: int = 1_000
     """Prints an answer may hold."""
-    prints: Prints = Prints.BY_ID
+    prints: Prints = Prints.OLDEST
     windows: bool = False
     """An answer is about ``candles`` bars of the calendar, of which those without trades are left out: a short or empty
     one is no end."""
@@ -324,14 +322,8 @@ class MarketCodec(Protocol):
 
     def time(self) -> Call[int]: ...
     def candles(self, native: str, interval: str, start: int | None, end: int | None, limit: int) -> Call[Columns]: ...
-    def trades(
-        self, native: str, *, from_id: int | None = None, since: int | None = None, limit: int = 1000
-    ) -> Call[list[Trade]]:
-        """The newest prints, or those from ``from_id`` on, the oldest first.
-
-        ``since`` (µs) is when the print before ``from_id`` happened: a venue that can't be asked by id (Kraken,
-        Coinbase) is asked by time, and may give a few older ones too.
-        """
+    def trades(self, native: str, limit: int = 1000) -> Call[list[Trade]]:
+        """The newest prints, oldest first."""
         ...
 
     def trades_between(self, native: str, start: int, end: int, limit: int = 1000) -> Call[list[Trade]]: ...
@@ -365,6 +357,15 @@ class MarketCodec(Protocol):
 
     def decode_written(self, frame: bytes | str) -> Sequence[Event]:
         """As ``decode``, with every level of a book a ``Written``, as the venue wrote it."""
+        ...
+
+
+@runtime_checkable
+class ById(Protocol):
+    """What the codec of a venue says too whose prints can be had from an id on: a range of time it may sum up."""
+
+    def trades_from(self, native: str, from_id: int, limit: int = 1000) -> Call[list[Trade]]:
+        """The prints from ``from_id`` on, oldest first."""
         ...
 
 

@@ -140,22 +140,22 @@ class Binance:
         params = (("symbol", native), ("interval", interval), *_range(start, end), ("limit", _page(limit)))
         return _ask("klines", wire.candles, params, weight=2)
 
-    def trades(
-        self, native: str, *, from_id: int | None = None, since: int | None = None, limit: int = PAGE
-    ) -> Call[list[Trade]]:
-        """The newest prints, or those from ``from_id`` on. Ids are contiguous: so a gap is seen, and filled."""
-        params: Params = (("symbol", native), ("limit", _page(limit)))
-        read = partial(wire.trades, native=native)
-        if from_id is None:
-            return _ask("trades", read, params, weight=25)
-        return _ask("historicalTrades", read, (*params, ("fromId", str(from_id))), weight=25)
+    def trades(self, native: str, limit: int = PAGE) -> Call[list[Trade]]:
+        """The newest prints, oldest first."""
+        params = (("symbol", native), ("limit", _page(limit)))
+        return _ask("trades", partial(wire.trades, native=native), params, weight=25)
+
+    def trades_from(self, native: str, from_id: int, limit: int = PAGE) -> Call[list[Trade]]:
+        """The prints from ``from_id`` on, oldest first. Ids are contiguous: so a gap is seen, and filled."""
+        params = (("symbol", native), ("limit", _page(limit)), ("fromId", str(from_id)))
+        return _ask("historicalTrades", partial(wire.trades, native=native), params, weight=25)
 
     def trades_between(self, native: str, start: int, end: int, limit: int = PAGE) -> Call[list[Trade]]:
         """Prints in [start, end), oldest first, as *aggregates*: Binance has no plain trades by time.
 
         One is all that one taker order took at one price; ``id`` is the first trade id it sums up, so its
         quantity may cover several ids. For every single print, ask for one aggregate here to learn where
-        the range begins, then page ``trades(from_id=…)``.
+        the range begins, then page ``trades_from``.
         """
         params = (("symbol", native), *_range(start, end), ("limit", _page(limit)))
         return _ask("aggTrades", partial(wire.agg_trades, native=native), params, weight=4)

@@ -122,22 +122,9 @@ class Coinbase(PublicOnly):
         params = (*_seconds(first, last), ("granularity", _GRANULARITIES[interval]))
         return _ask(_product(native, "candles"), partial(wire.candles, start=first, end=last), params)
 
-    def trades(
-        self, native: str, *, from_id: int | None = None, since: int | None = None, limit: int = TRADES
-    ) -> Call[list[Trade]]:
-        """The newest prints, 100 at most; of those, with ``from_id``, the ones from it on.
-
-        An answer that begins after ``from_id`` leaves out what came between: ask ``trades_between`` for it. ``since``
-        can't help, because the wire always gives the newest of a range. Ids are contiguous, so a gap is seen.
-        """
-        rows = _rows(limit, TRADES)
-        if from_id is None:
-            return _ticker(native, partial(wire.trades, native=native), rows)
-
-        def read(body: bytes) -> list[Trade]:
-            return [trade for trade in wire.trades(body, native) if trade.id >= from_id][:rows]
-
-        return _ticker(native, read)
+    def trades(self, native: str, limit: int = TRADES) -> Call[list[Trade]]:
+        """The newest prints, 100 at most, oldest first. Ids are contiguous: so a gap is seen, and filled by time."""
+        return _ticker(native, partial(wire.trades, native=native), _rows(limit, TRADES))
 
     def trades_between(self, native: str, start: int, end: int, limit: int = TRADES) -> Call[list[Trade]]:
         """Prints in [start, end), oldest first: the *newest* 100 where there are more, for the wire has no cursor.

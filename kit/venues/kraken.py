@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from kit.clock import SECOND
-from kit.errors import UnknownName, UsageError
+from kit.errors import UnknownName
 from kit.market.book import BookRule
 from kit.market.candles import INTERVALS
 from kit.model import BookSnapshot, Instrument, Quote, Trade
@@ -106,24 +106,10 @@ class Kraken(PublicOnly):
             params = (*params, ("since", str(max(-(-start // 1_000_000) - 1, 0))))  # the bar at ``since`` is left out
         return _ask("OHLC", partial(wire.candles, start=start, end=end, limit=max(limit, 1)), params)
 
-    def trades(
-        self, native: str, *, from_id: int | None = None, since: int | None = None, limit: int = PAGE
-    ) -> Call[list[Trade]]:
-        """The newest prints, or those from ``from_id`` on; ids are contiguous: so a gap is seen, and filled.
-
-        Kraken is asked by time, so it must be told ``since``; the thousand prints from there on are all that are
-        looked at, and fewer than ``limit`` may come though more happened. UsageError for a ``from_id`` without it.
-        """
-        if from_id is None:
-            params: Params = (("pair", wire.pair(native)), ("count", _page(limit)))
-            return _ask("Trades", partial(wire.trades, native=native, from_id=0, limit=PAGE), params)
-        if since is None:
-            raise UsageError(
-                f"Kraken can't be asked for the trades of {native} by id alone: give since=, the time of the one "
-                "before; nothing was sent"
-            )
-        params = (("pair", wire.pair(native)), ("since", _since(since)), ("count", str(PAGE)))
-        return _ask("Trades", partial(wire.trades, native=native, from_id=from_id, limit=max(limit, 1)), params)
+    def trades(self, native: str, limit: int = PAGE) -> Call[list[Trade]]:
+        """The newest prints, oldest first. Ids are contiguous: so a gap is seen, and filled by time."""
+        params = (("pair", wire.pair(native)), ("count", _page(limit)))
+        return _ask("Trades", partial(wire.trades, native=native), params)
 
     def trades_between(self, native: str, start: int, end: int, limit: int = PAGE) -> Call[list[Trade]]:
         """Prints in [start, end), oldest first, each of them."""

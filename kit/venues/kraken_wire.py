@@ -225,24 +225,20 @@ _depth = decoder(_Depth)
 _ticker = decoder(_Ticker)
 
 
-def trades(body: bytes, native: str, *, from_id: int, limit: int) -> list[Trade]:
-    """Trades -> the first ``limit`` prints from ``from_id`` on, oldest first."""
-    return [trade for trade in _prints(body, native) if trade.id >= from_id][:limit]
+def trades(body: bytes, native: str) -> list[Trade]:
+    """Trades -> prints, oldest first."""
+    rows = sorted(_trades(_of_the_pair(body)), key=attrgetter("id"))
+    return [Trade(native, t.id, t.price, t.qty, _stamp(t.time), _SIDES[t.side]) for t in rows]
 
 
 def trades_between(body: bytes, native: str, start: int, end: int) -> list[Trade]:
     """Trades -> the prints in [start, end) (µs), oldest first."""
-    return [trade for trade in _prints(body, native) if start <= trade.time < end]
+    return [trade for trade in trades(body, native) if start <= trade.time < end]
 
 
 def last_trade(body: bytes, native: str) -> Trade | None:
     """Trades -> the newest print."""
-    return next(reversed(_prints(body, native)), None)
-
-
-def _prints(body: bytes, native: str) -> list[Trade]:
-    rows = sorted(_trades(_of_the_pair(body)), key=attrgetter("id"))
-    return [Trade(native, t.id, t.price, t.qty, _stamp(t.time), _SIDES[t.side]) for t in rows]
+    return next(reversed(trades(body, native)), None)
 
 
 _SIDES = {"b": Side.BUY, "s": Side.SELL}

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from kit.errors import BadOrder, UnknownName
 from kit.model import Instrument, OrderRequest, OrderType, Side, TimeInForce
 from kit.orders.ids import Intent, client_id
-from kit.venues.base import Auth, Call, Codec, Effect
+from kit.venues.base import Auth, ById, Call, Codec, Effect
 from kit.venues.binance import BINANCE, Binance
 from kit.venues.binance_orders import amount
+from kit.venues.coinbase import COINBASE
+from kit.venues.kraken import KRAKEN
 
 REQUEST = OrderRequest(
     symbol="BTC/USDT", side=Side.BUY, type=OrderType.LIMIT, qty=Decimal("0.01"), price=Decimal("60000.10")
@@ -60,9 +62,10 @@ def test_a_book_costs_by_its_depth(limit: int, sent: int, weight: int) -> None:
     assert (dict(call.params)["limit"], call.weight) == (str(sent), weight)
 
 
-def test_old_trades_are_asked_for_by_id() -> None:
+def test_old_trades_are_asked_for_by_id_here_alone() -> None:
+    assert [codec.name for codec in (BINANCE, KRAKEN, COINBASE) if isinstance(codec, ById)] == ["binance"]
     assert BINANCE.trades("BTCUSDT").path == "/api/v3/trades"
-    call = BINANCE.trades("BTCUSDT", from_id=7)
+    call = BINANCE.trades_from("BTCUSDT", 7)
     assert call.path == "/api/v3/historicalTrades"
     assert dict(call.params)["fromId"] == "7"
 

@@ -155,7 +155,7 @@ def test_trades_tell_the_takers_side() -> None:
         Trade("BTCUSDT", 28458, 4.000001, 12.0, time, Side.BUY),
     ]
     assert BINANCE.trades("BTCUSDT").read(body(rows)) == expected
-    assert BINANCE.trades("BTCUSDT", from_id=28457).read(body(rows)) == expected
+    assert BINANCE.trades_from("BTCUSDT", 28457).read(body(rows)) == expected
 
 
 def test_an_aggregate_is_named_by_the_first_trade_it_sums_up() -> None:

@@ -40,8 +40,7 @@ def test_every_question_goes_to_its_public_address() -> None:
         "market/products/BTC-USD/candles",
         {**span, "granularity": "ONE_MINUTE"},
     )
-    assert asked(COINBASE.trades("BTC-USD", limit=7)) == (ticker, {"limit": "7"})
-    assert asked(COINBASE.trades("BTC-USD", from_id=5, since=start, limit=7)) == (ticker, {"limit": "100"})
+    assert asked(COINBASE.trades("BTC-USD", 7)) == (ticker, {"limit": "7"})
     assert asked(COINBASE.trades_between("BTC-USD", start, end, 7)) == (ticker, {"limit": "100", **span})
     assert asked(COINBASE.last_trade("BTC-USD")) == (ticker, {"limit": "1"})
     assert asked(COINBASE.book("BTC-USD", 50)) == ("market/product_book", {"product_id": "BTC-USD", "limit": "50"})
@@ -55,7 +54,7 @@ def test_several_instruments_are_one_question() -> None:
 
 
 def test_no_more_is_asked_than_is_answered() -> None:
-    assert asked(COINBASE.trades("BTC-USD", limit=1_000))[1]["limit"] == "100"  # one above 1,000 would be a 500
+    assert asked(COINBASE.trades("BTC-USD", 1_000))[1]["limit"] == "100"  # one above 1,000 would be a 500
     assert asked(COINBASE.book("BTC-USD", 5_000))[1]["limit"] == "1000"
     assert asked(COINBASE.book("BTC-USD", 0))[1]["limit"] == "1"
 
@@ -146,14 +145,6 @@ def tape(*rows: tuple[int, int]) -> bytes:
 
 def stamp(time: int) -> str:
     return f"{np.datetime64(time, 'us')}Z"
-
-
-def test_trades_from_an_id_on_are_the_oldest_of_those_that_came() -> None:
-    body = tape((1, 0), (2, 10), (3, 20), (4, 30))
-    assert [t.id for t in COINBASE.trades("BTC-USD").read(body)] == [1, 2, 3, 4]
-    assert [t.id for t in COINBASE.trades("BTC-USD", from_id=2).read(body)] == [2, 3, 4]
-    assert [t.id for t in COINBASE.trades("BTC-USD", from_id=2, limit=2).read(body)] == [2, 3]
-    assert COINBASE.trades("BTC-USD", from_id=5).read(body) == []
 
 
 def test_trades_of_a_range_are_cut_to_the_microsecond_and_the_newest_are_kept() -> None:

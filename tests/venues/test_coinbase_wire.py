@@ -195,7 +195,6 @@ CALLS: list[Call[Any]] = [
     COINBASE.time(),
     COINBASE.candles("SOL-USD", "1m", 1_790_000_040_000_000, None, 300),
     COINBASE.trades("SOL-USD"),
-    COINBASE.trades("SOL-USD", from_id=1),
     COINBASE.trades_between("SOL-USD", 0, 2**50),
     COINBASE.last_trade("SOL-USD"),
     COINBASE.book("SOL-USD", 5),

@@ -24,13 +24,13 @@ CALLS: list[tuple[Call[Any], str]] = [
     (KRAKEN.candles("DOGE/EUR", "4h", 1_700_000_000_000_000, 5, 9), "OHLC?pair=XDGEUR&interval=240&since=1699999999"),
     (KRAKEN.candles("DOGE/EUR", "1d", 0, None, 9), "OHLC?pair=XDGEUR&interval=1440&since=0"),
     (KRAKEN.trades("ETH/USD"), "Trades?pair=ETHUSD&count=1000"),
-    (KRAKEN.trades("ETH/USD", limit=5), "Trades?pair=ETHUSD&count=5"),
-    (KRAKEN.trades("ETH/USD", limit=5_000), "Trades?pair=ETHUSD&count=1000"),
+    (KRAKEN.trades("ETH/USD", 5), "Trades?pair=ETHUSD&count=5"),
+    (KRAKEN.trades("ETH/USD", 5_000), "Trades?pair=ETHUSD&count=1000"),
+    (KRAKEN.trades_between("ETH/USD", 0, 9, 2), "Trades?pair=ETHUSD&since=0&count=2"),
     (
-        KRAKEN.trades("ETH/USD", from_id=7, since=1_700_000_000_000_001, limit=5),
+        KRAKEN.trades_between("ETH/USD", 1_700_000_000_000_001, 1_700_000_000_000_009),
         "Trades?pair=ETHUSD&since=1700000000000000999&count=1000",
     ),
-    (KRAKEN.trades_between("ETH/USD", 0, 9, 2), "Trades?pair=ETHUSD&since=0&count=2"),
     (KRAKEN.last_trade("ETH/USD"), "Trades?pair=ETHUSD&count=1"),
     (KRAKEN.book("ETH/USD", 10), "Depth?pair=ETHUSD&count=10"),
     (KRAKEN.book("ETH/USD", 5_000), "Depth?pair=ETHUSD&count=500"),
@@ -57,11 +57,6 @@ def test_intervals_are_those_that_both_kraken_and_our_calendar_have() -> None:
 def test_an_interval_kraken_has_not_is_an_unknown_name(interval: str) -> None:
     with pytest.raises(UnknownName, match="interval"):
         KRAKEN.candles("BTC/USD", interval, None, None, 10)
-
-
-def test_trades_by_id_alone_are_refused_because_kraken_would_answer_with_others() -> None:
-    with pytest.raises(UsageError, match=r"give since=.*nothing was sent"):
-        KRAKEN.trades("BTC/USD", from_id=5)
 
 
 @pytest.mark.parametrize("auth", [Auth.SIGNED, Auth.KEY])
