@@ -11,6 +11,7 @@ import pytest
 
 from kit.broker import reconcile as reconciling
 from kit.broker.desk import Desk
+from kit.broker.following import Follower
 from kit.broker.gate import Gate
 from kit.broker.gateway import Outcome, Refused, Unknown
 from kit.broker.ledger import DOUBTFUL, Ledger
@@ -247,3 +248,9 @@ def strangers_are_cancelled(patch: Patch) -> None:
         return tidy
 
     wrap(patch, reconciling, "_strangers", made)
+
+
+@bug()
+def fills_of_orders_that_are_over_are_not_looked_for(patch: Patch) -> None:
+    patch.setattr(reconciling, "_executions", lambda desk: iter(()))
+    patch.setattr(Follower, "_stands", lambda self, standing: None)

@@ -93,13 +93,15 @@ class Laws:
     def money(self, desk: Desk, cash: Mapping[str, Decimal]) -> None:
         """What is held is the opening ``cash`` and the fold of all fills; what is locked is what open orders lock."""
         account, expected = desk.account, dict(cash)
-        for record in desk.records.values():
-            _flow(expected, record.fills)
+        records = list(desk.records.values())
+        for record in records:
+            if record.fills:
+                _flow(expected, record.fills)
         held = {asset: balance.total for asset, balance in account.balances().items()}
         assert {a: v for a, v in held.items() if v} == {a: v for a, v in expected.items() if v}, (
             "money was made or lost"
         )
-        for record in desk.records.values():
+        for record in records:
             _locked(desk, record)
         locked = sum((balance.locked for balance in account.balances().values()), ZERO)
         reserved = sum((account.reserved(record.client_id) for record in desk.open_orders), ZERO)

@@ -75,7 +75,7 @@ class World:
         self.touched: set[str] = set()
         """Orders about which something was written since they were last compared."""
         self.disk_full = self._still = False
-        self._deaths = 0.0
+        self._deaths = 1.0
         self.owner = Owner(self, seed + 4)
         self.laws = Laws(self.venue, START)
         self.agenda.after = self._compare
@@ -137,7 +137,6 @@ class World:
         for symbol in INSTRUMENTS:
             self.venue.step(symbol, START, trade=False)
             self._market(symbol)
-        self._deaths = 1.0
         self.agenda.at(START, self.open)
         self.agenda.at(START, self._look)
         for at, kind in self.mix.plan:
@@ -186,7 +185,8 @@ class World:
 
     def _market(self, symbol: str) -> None:
         if not self._still:
-            self.agenda.within(self._random.randint(SECOND // 2, 3 * SECOND), self._market, symbol)
+            busy = 1 if self._deaths else 4
+            self.agenda.within(busy * self._random.randint(SECOND // 2, 3 * SECOND), self._market, symbol)
             self.venue.step(symbol, self.agenda.now, trade=self._random.random() < 0.6)
 
     def happen(self, kind: str) -> None:
