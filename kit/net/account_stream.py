@@ -189,7 +189,8 @@ class AccountStream:
         question = line.ask()
         socket.send(self._codec.user_subscribe(self._key, self._rest.clock.now(), next(self._ids)))
         try:
-            return await asyncio.wait_for(question, ANSWERED_WITHIN)
+            async with asyncio.timeout(ANSWERED_WITHIN):  # wait_for would swallow a cancel that comes with the answer
+                return await question
         except TimeoutError:
             return Ack(None, "the venue did not answer the subscription")
 

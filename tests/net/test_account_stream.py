@@ -347,6 +347,25 @@ def test_closing_leaves_no_thread_no_connection_and_no_word(
     assert capfd.readouterr() == ("", "")
 
 
+def test_closing_at_the_very_moment_of_the_answer_leaves_nothing_running(
+    door: Door,
+    stream: AccountStream,
+    listener: Listener,
+    loop: Loop,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = stream._answered
+
+    def closing(*answer: Any) -> None:
+        answered(*answer)
+        stream._quit()
+
+    monkeypatch.setattr(stream, "_answered", closing)
+    stream.start(listener)
+    eventually(lambda: door.asked and not loop._tasks)
+
+
 def test_a_loop_that_ends_first_leaves_nothing_either(
     door: Door, up: AccountStream, loop: Loop, eventually: Eventually, capfd: pytest.CaptureFixture[str]
 ) -> None:
