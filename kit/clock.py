@@ -79,17 +79,18 @@ class Offset:
 
     From a request sent at ``sent`` and answered at ``received`` with the venue time ``venue``
     (all µs): the venue read its clock somewhere in between, so the estimate is off by at most
-    half the round trip (Cristian's algorithm, 1989).
+    half the round trip (Cristian's algorithm, 1989). A venue that tells its time cut to a multiple
+    of ``grain`` µs may be anywhere in that grain: half of it more.
     """
 
     offset: int
     uncertainty: int
 
     @classmethod
-    def measured(cls, sent: int, received: int, venue: int) -> Offset:
+    def measured(cls, sent: int, received: int, venue: int, grain: int = 0) -> Offset:
         """The offset that one request tells; see above."""
-        half = (received - sent + 1) // 2
-        return cls(venue - (sent + received) // 2, half)
+        half = (received - sent + grain + 1) // 2
+        return cls(venue + grain // 2 - (sent + received) // 2, half)
 
 
 class VenueClock:
@@ -134,7 +135,7 @@ class VenueClock:
 
     @property
     def uncertainty(self) -> int | None:
-        """By how many µs ``now`` may be wrong: half the round trip of the measurement, and the drift since."""
+        """By how many µs ``now`` may be wrong: by the uncertainty of the measurement, and the drift since."""
         if self._known is None:
             return None
         offset, at, _ = self._known

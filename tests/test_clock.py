@@ -41,11 +41,20 @@ def test_sleep_counts() -> None:
     assert 0 <= elapsed() - expected < SECOND * 1_000
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-(10**9), 10**9))
-def test_the_true_offset_lies_within_the_uncertainty(out: int, back: int, true: int) -> None:
+GRAINS = st.sampled_from([0, 1, 7, 1_000, SECOND])
+
+
+def told(time: int, grain: int) -> int:
+    """What a venue says that cuts its time to a multiple of ``grain``."""
+    return time - time % grain if grain else time
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-(10**9), 10**9), GRAINS)
+def test_the_true_offset_lies_within_the_uncertainty(out: int, back: int, true: int, grain: int) -> None:
     sent = 10**12
-    measured = Offset.measured(sent, sent + out + back, sent + out + true)
+    measured = Offset.measured(sent, sent + out + back, told(sent + out + true, grain), grain)
     assert abs(measured.offset - true) <= measured.uncertainty
+    assert measured.uncertainty <= (out + back + grain + 1) / 2
 
 
 def test_a_venues_clock_is_ours_plus_the_offset() -> None:
@@ -85,16 +94,16 @@ def test_a_clock_that_was_set_is_believed_at_once() -> None:
     assert clock.now() == -3_600 * SECOND
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**8)), min_size=1))
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**8)), min_size=1), GRAINS)
 def test_however_often_it_is_measured_the_true_time_lies_within_the_uncertainty(
-    trips: list[tuple[int, int, int]],
+    trips: list[tuple[int, int, int]], grain: int
 ) -> None:
     ours, true = ManualClock(10**12), 123_456
     clock = VenueClock(ours)
     for out, back, pause in trips:
         sent = ours.now()
         ours.advance(out + back)
-        clock.offset = Offset.measured(sent, ours.now(), sent + out + true)
+        clock.offset = Offset.measured(sent, ours.now(), told(sent + out + true, grain), grain)
         ours.advance(pause)
         assert abs(clock.now() - ours.now() - true) <= (clock.uncertainty or 0)
 

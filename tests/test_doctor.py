@@ -29,6 +29,7 @@ from kit.store.journal import Journal
 from kit.venue import Venue
 from kit.venues.base import Hosts, Key
 from kit.venues.binance import BINANCE
+from kit.venues.kraken import KRAKEN
 from kit.venues.permissions import Permissions
 
 Capture = pytest.CaptureFixture[str]
@@ -331,9 +332,21 @@ def test_a_limit_that_is_nearly_used_up_is_told(sandbox_venue: Venue) -> None:
 
 def test_a_clock_that_is_known_badly_is_told() -> None:
     slow: Any = SimpleNamespace(
-        name="binance", environment="TESTNET", hosts=BINANCE.environments["testnet"],
+        name="binance", environment="TESTNET", hosts=BINANCE.environments["testnet"], codec=BINANCE,
         rest=SimpleNamespace(sync=lambda: Offset(1_200_000, 400_000)),
     )  # fmt: skip
     _, clock = venues.rest_answers(slow)
     assert clock.level is WARN
     assert clock.words == "the venue's is +1.200 s from this machine's, known to ±0.400 s"
+
+
+@pytest.mark.parametrize(("uncertainty", "level"), [(510_000, OK), (900_000, WARN)])
+def test_a_clock_told_in_whole_seconds_is_known_badly_only_where_the_way_is_slow(
+    uncertainty: int, level: Level
+) -> None:
+    kraken: Any = SimpleNamespace(
+        name="kraken", environment="DATA", hosts=KRAKEN.environments["data"], codec=KRAKEN,
+        rest=SimpleNamespace(sync=lambda: Offset(0, uncertainty)),
+    )  # fmt: skip
+    _, clock = venues.rest_answers(kraken)
+    assert clock.level is level

@@ -433,7 +433,7 @@ def test_instruments_are_a_table_by_symbol() -> None:
 
 def test_the_time_is_the_venues() -> None:
     with trading() as (exchange, venue):
-        assert venue.time() == pd.Timestamp(exchange.now // 1000, unit="ms", tz="UTC")
+        assert venue.time().floor("ms") == pd.Timestamp(exchange.now // 1000, unit="ms", tz="UTC")
 
 
 # -- progress ---------------------------------------------------------------------------------------------------------

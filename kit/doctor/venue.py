@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kit.net.live import Live
 
 UNSURE = 250_000
-"""µs: a clock that is known no better is worth a look at the network; orders are signed for 5 s."""
+"""µs besides its grain: a clock that is known no better is worth a look at the network; orders are signed for 5 s."""
 NEARLY_USED = 0.8
 """The share of a limit from which on it is told."""
 FIRST_PICTURE = 15.0
@@ -51,7 +51,7 @@ def rest_answers(venue: Venue) -> Iterator[Finding]:
     offset = venue.rest.sync()
     away, sure = offset.offset / SECOND, offset.uncertainty / SECOND
     yield Finding("rest", Level.OK, f"{venue.name} {venue.environment} answers at {venue.hosts.rest}")
-    level = Level.OK if offset.uncertainty <= UNSURE else Level.WARN
+    level = Level.OK if offset.uncertainty <= UNSURE + venue.codec.clock_grain // 2 else Level.WARN
     advice = "" if level is Level.OK else "the way there is slow: orders are judged by this clock"
     yield Finding("clock", level, f"the venue's is {away:+.3f} s from this machine's, known to ±{sure:.3f} s", advice)
 

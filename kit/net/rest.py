@@ -233,7 +233,7 @@ class Rest:
 
     def _sync(self, limit: Patience) -> Offset:
         heard = self._repeat(self.codec.time(), limit)
-        offset = Offset.measured(heard.sent, heard.received, heard.value)
+        offset = Offset.measured(heard.sent, heard.received, heard.value, self.codec.clock_grain)
         with self._lock:
             self.clock.offset = offset
             self._turns.set_clock(self.clock.offset or offset)

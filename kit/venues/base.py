@@ -313,6 +313,8 @@ class MarketCodec(Protocol):
     spelling: Spelling
     streaming: Streaming
     past: Past
+    clock_grain: int
+    """µs to whose multiples ``time`` is cut: the venue's clock is less than that further on."""
 
     # public REST
     def instruments(self, natives: Sequence[str] = ()) -> Call[list[Instrument]]: ...
@@ -320,7 +322,10 @@ class MarketCodec(Protocol):
         """What it allows: a question where the venue tells it, else what is known beforehand."""
         ...
 
-    def time(self) -> Call[int]: ...
+    def time(self) -> Call[int]:
+        """The venue's clock, µs, cut to ``clock_grain``."""
+        ...
+
     def candles(self, native: str, interval: str, start: int | None, end: int | None, limit: int) -> Call[Columns]: ...
     def trades(self, native: str, limit: int = 1000) -> Call[list[Trade]]:
         """The newest prints, oldest first."""

@@ -99,6 +99,7 @@ class Binance:
     client_id_length = 36
     spelling = Spelling()
     past = Past()
+    clock_grain = 1_000
     streaming = Streaming(
         book=BookRule.IDS,
         bars=True,

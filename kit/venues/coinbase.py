@@ -77,6 +77,7 @@ class Coinbase(PublicOnly):
     client_id_length = 36  # of the UUIDs that the documentation shows; other text is taken too
     spelling = Spelling("-")
     past = Past(candles=PAGE, trades=TRADES, prints=Prints.NEWEST, windows=True)
+    clock_grain = 1_000
     streaming = Streaming(
         book=BookRule.CONNECTION,
         bars=False,

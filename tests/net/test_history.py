@@ -276,6 +276,16 @@ def test_no_more_is_asked_than_the_venue_allows_and_what_must_wait_does_not_fail
     assert asked[-1] < START + 10 * window
 
 
+def test_a_clock_told_in_whole_seconds_is_known_to_half_of_one(kraken: tuple[TinyKraken, Venue]) -> None:
+    tiny, _ = kraken
+    for further in (0, SECOND // 2, SECOND - 1):
+        tiny.now = START // SECOND * SECOND + further
+        rest = Rest(KRAKEN, tiny.hosts, clock=ManualClock(tiny.now))
+        offset = rest.sync()
+        assert abs(offset.offset) <= offset.uncertainty == SECOND // 2
+        rest.close()
+
+
 def test_questions_of_many_threads_queue(coinbase: tuple[TinyCoinbase, Venue]) -> None:
     tiny, _ = coinbase
     rest = Rest(COINBASE, tiny.hosts, clock=WallClock())
