@@ -122,6 +122,13 @@ def soaked(task: tuple[str, int]) -> str:
     return wrong(*task)
 
 
+def _printed(words: str) -> str:
+    """Tell of a wrong seed while the others go on."""
+    if words:
+        print(words.partition("\n")[0], flush=True)
+    return words
+
+
 def chosen() -> Iterator[tuple[str, int]]:
     """Seeds, spread over the venues."""
     first, _, after = os.environ.get("KIT_SIM_SEEDS", "0:10000").partition(":")
@@ -134,7 +141,7 @@ def chosen() -> Iterator[tuple[str, int]]:
 def test_ten_thousand_seeds() -> None:
     tasks, began = list(chosen()), time.monotonic()
     with ProcessPoolExecutor(2) as pool:
-        bad = [words for words in pool.map(soaked, tasks, chunksize=25) if words]
+        bad = list(filter(_printed, pool.map(soaked, tasks, chunksize=25)))
     spent = time.monotonic() - began
     print(f"\n{len(tasks)} seeds ({tasks[0][1]} to {tasks[-1][1]}), {len(bad)} wrong, {spent:.0f} s")
     assert not bad, f"{len(bad)} of {len(tasks)} seeds are wrong; the first:\n" + "\n\n".join(bad[:3])
