@@ -540,7 +540,7 @@ def test_a_paper_account_trades_on_their_live_market(
     venue = Venue(codec, "data", tiny.hosts)
     live = venue.live("BTC/USD")
     assert live.ready(10), live.reason
-    broker = kit.paper(venue, cash={"USD": 10_000}, latency=0.0)
+    broker = kit.paper(venue, latency=0.0)
     timer = threading.Timer(0.3, tiny.level, (native, "bids", "98.00", "7.00000000"))
     timer.start()  # proves that the market has not moved on
     order = broker.buy("BTC/USD", 0.5)

@@ -21,7 +21,7 @@ from kit.broker.markets import Markets, measured_clock
 from kit.broker.paper import PaperGateway
 from kit.broker.paper_venue import PaperVenue
 from kit.broker.reconcile import reconcile
-from kit.broker.wish import QUOTE, Cash, Wish, amounts, checked_name, notebook_name, refuse_no_venue
+from kit.broker.wish import Cash, Wish, amounts, checked_name, notebook_name, refuse_no_venue
 from kit.clock import SECOND
 from kit.errors import AccountMismatch, MissingKey, UnknownName, Unreached, UsageError
 from kit.model import Fees
@@ -59,11 +59,12 @@ def paper(
     """A paper account on a venue's live market: simulated fills, and everything else as on a live account.
 
     It survives the process: orders, fills and money are in its journal, and open orders go on. Called again it
-    is the same broker. ``cash`` (default 10,000 USDT; or {asset: amount}) and ``fees`` count when the account is
-    new: others for one that exists raise AccountMismatch, and ``reset=True`` puts the old journal aside and
-    begins anew. ``account`` defaults to the notebook's name, else ``paper``. ``latency`` is the mean of each way in
-    seconds, drawn from ``seed``. ``session`` is a label that only you change (at first ``default``): in a new session
-    every cell and key means new orders.
+    is the same broker. ``cash`` is an amount of what most there is quoted in (USDT at Binance, USD at Kraken and
+    Coinbase), 10,000 by default, or {asset: amount}; it and ``fees`` count when the account is new: others for one
+    that exists raise AccountMismatch, and ``reset=True`` puts the old journal aside and begins anew. ``account``
+    defaults to the notebook's name, else ``paper``. ``latency`` is the mean of each way in seconds, drawn from
+    ``seed``. ``session`` is a label that only you change (at first ``default``): in a new session every cell and key
+    means new orders.
 
     Raises AccountBusy when another process owns the account, StoreError when its file can't be used, LiveForbidden for
     a venue that holds a key for real money: nothing of a paper account can ever move any.
@@ -77,7 +78,7 @@ def paper(
         limits=_spelled(limits, venue),
         latency=latency,
         seed=seed,
-        cash=None if cash is None else amounts(cash),
+        cash=None if cash is None else amounts(cash, venue.codec.money),
         fees=fees,
         session=session,
         reset=reset,
@@ -220,7 +221,7 @@ def _desk(wish: Wish, journal: Journal, gateway: Gateway, markets: Markets) -> D
 
 
 def _paper_terms(wish: Wish) -> Terms:
-    return _terms(wish, wish.cash or {QUOTE: CASH}, wish.fees or Fees())
+    return _terms(wish, wish.cash or {wish.venue.codec.money: CASH}, wish.fees or Fees())
 
 
 def _live_terms(wish: Wish) -> Terms:
@@ -230,11 +231,12 @@ def _live_terms(wish: Wish) -> Terms:
 
 
 def _terms(wish: Wish, cash: Mapping[str, Decimal], fees: Fees) -> Terms:
+    money = wish.venue.codec.money
     return Terms(
         kind=wish.kind,
         venue=wish.venue.name,
         environment=wish.venue.environment,
-        quote=QUOTE if QUOTE in cash else next(iter(cash), QUOTE),
+        quote=money if money in cash else next(iter(cash), money),
         cash=dict(cash),
         fees=fees,
         created=measured_clock(wish.venue).now(),

@@ -21,7 +21,6 @@ from kit.orders.rules import parse_amount
 if TYPE_CHECKING:
     from kit.venue import Venue
 
-QUOTE = "USDT"
 LONGEST_NAME = 80
 LONGEST_LATENCY = 60
 
@@ -70,9 +69,10 @@ _KINDS: Mapping[str, tuple[type | UnionType, str]] = {
 }
 
 
-def amounts(cash: Cash) -> dict[str, Decimal]:
-    """``cash`` as exact amounts by asset; BadOrder for what is no amount, UsageError when there is none."""
-    given = cash if isinstance(cash, Mapping) else {QUOTE: cash}
+def amounts(cash: Cash, money: str) -> dict[str, Decimal]:
+    """``cash`` as exact amounts by asset, of ``money`` where none is named; BadOrder for what is no amount,
+    UsageError when there is none."""
+    given = cash if isinstance(cash, Mapping) else {money: cash}
     if not given:
         raise UsageError("cash={} opens an account that can't do anything: give an amount, or {asset: amount}")
     return {_asset(name): parse_amount(f"cash of {name}", amount) for name, amount in given.items()}

@@ -311,6 +311,8 @@ class MarketCodec(Protocol):
     client_id_alphabet: str
     client_id_length: int
     spelling: Spelling
+    money: str
+    """The asset that most of its instruments are quoted in: what is paid with where nobody says."""
     streaming: Streaming
     past: Past
     clock_grain: int

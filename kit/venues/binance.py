@@ -98,6 +98,7 @@ class Binance:
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 36
     spelling = Spelling()
+    money = "USDT"
     past = Past()
     clock_grain = 1_000
     streaming = Streaming(

@@ -76,6 +76,7 @@ class Coinbase(PublicOnly):
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 36  # of the UUIDs that the documentation shows; other text is taken too
     spelling = Spelling("-")
+    money = "USD"
     past = Past(candles=PAGE, trades=TRADES, prints=Prints.NEWEST, windows=True)
     clock_grain = 1_000
     streaming = Streaming(

@@ -60,6 +60,7 @@ class Kraken(PublicOnly):
     client_id_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     client_id_length = 18  # free text; a longer one must be a UUID (guides/general/clordid)
     spelling = Spelling("/", wire.RENAMED)
+    money = "USD"
     past = Past(candles=720, trades=PAGE, prints=Prints.OLDEST)
     clock_grain = SECOND
     streaming = Streaming(

@@ -35,6 +35,11 @@ from kit.store.journal import Journal
 from kit.venue import Venue
 from kit.venues.base import Hosts, Key
 from kit.venues.binance import BINANCE
+from kit.venues.coinbase import COINBASE
+from kit.venues.kraken import KRAKEN
+from tests.net.loopback import Loopback
+from tests.net.tiny_coinbase import TinyCoinbase
+from tests.net.tiny_kraken import TinyKraken
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +56,36 @@ def test_a_cell_that_opens_the_account_again_finds_it(sandbox_venue: Venue) -> N
     assert kit.paper(sandbox_venue) is broker
     assert broker.account == "paper"
     assert broker.cash == 5_000
+
+
+@pytest.fixture(params=[(KRAKEN, TinyKraken), (COINBASE, TinyCoinbase)], ids=["kraken", "coinbase"])
+def dollars(request: pytest.FixtureRequest) -> Iterator[Venue]:
+    """A venue where most is quoted in USD."""
+    codec, make = request.param
+    tiny: Loopback = make()
+    venue = Venue(codec, "data", tiny.hosts)
+    yield venue
+    venue.close()
+    tiny.close()
+
+
+def test_paper_money_is_what_most_is_quoted_in(sandbox_venue: Venue, dollars: Venue) -> None:
+    for venue, money in ((sandbox_venue, "USDT"), (dollars, "USD")):
+        terms = kit.paper(venue, account=money).terms
+        assert (terms.cash, terms.quote) == ({money: Decimal(10_000)}, money)
+        assert kit.paper(venue, account=f"{money}-said", cash=10_000).terms.cash == terms.cash
+    with pytest.raises(BadOrder, match="cash of USD=0"):
+        kit.paper(dollars, cash=0)
+
+
+def test_an_account_in_other_money_keeps_it(dollars: Venue) -> None:
+    opened = kit.paper(dollars, cash={"USDT": 5_000})
+    opened.close()
+    again = kit.paper(dollars)
+    assert again.terms == opened.terms
+    assert (again.terms.quote, again.cash) == ("USDT", Decimal(5_000))
+    with pytest.raises(AccountMismatch, match="opened with cash 5000 USDT, not 5000 USD"):
+        kit.paper(dollars, cash=5_000)
 
 
 def test_another_latency_is_the_same_account_opened_anew(sandbox_venue: Venue) -> None:
