@@ -63,6 +63,9 @@ class Disk(Journal):
 class Following(Follower):
     """The real follower, one step at a time: the world's time is its thread."""
 
+    compared = False
+    """It has compared the account with its venue."""
+
     def _run(self) -> None:
         """Its own thread ends at once."""
 
@@ -73,6 +76,10 @@ class Following(Follower):
             if due.idle:
                 return
             self._do(due)
+
+    def _reconcile(self, number: int) -> None:
+        super()._reconcile(number)
+        self.compared = self.compared or not self.last_error
 
 
 class Process:
@@ -95,9 +102,12 @@ class Process:
         """None while the process is still opening the account."""
         self.inside = 0
         """Calls of the owner that wait."""
-        self.compared = False
+        self._looking = self._compared = False
+
+    @property
+    def compared(self) -> bool:
         """The account was compared with its venue since it was opened."""
-        self._looking = False
+        return self._compared or (self.follower is not None and self.follower.compared)
 
     @property
     def busy(self) -> bool:
@@ -124,7 +134,6 @@ class Process:
             self.follower.step()
         finally:
             self._looking = False
-        self.compared = self.compared or not self.desk.unreconciled
         self._told(list(self.follower.found))
         self.follower.found.clear()
 
@@ -136,7 +145,7 @@ class Process:
             self._world.note("not compared", type(error).__name__)
             self.desk.unreconciled = self.desk.unreconciled or str(error)
         else:
-            self.compared = True
+            self._compared = True
             self._told(found)
 
     def _told(self, found: list[Difference]) -> None:
