@@ -11,6 +11,7 @@ from kit.broker.desk import Desk
 from kit.broker.following import Follower
 from kit.broker.live import LiveGateway
 from kit.broker.reconcile import Difference, reconcile
+from kit.clock import SECOND
 from kit.errors import JournalUnwritable, KitError
 from kit.market.feed import FeedState, Picture
 from kit.model import Fees, Instrument
@@ -20,10 +21,13 @@ from tests.sim_orders.agenda import Reading
 from tests.sim_orders.market import INSTRUMENTS
 
 if TYPE_CHECKING:
+    from kit.net.account_stream import News
     from tests.sim_orders.world import World
 
 ROUNDS = 4
 """Most rounds of the follower in one step."""
+LONGEST = 4 * SECOND
+"""µs after which it looks again whatever is due."""
 
 
 class Crash(BaseException):
@@ -49,6 +53,7 @@ class Disk(Journal):
     def _around(self, *entries: Entry, interrupts: bool = False) -> Iterator[None]:
         world = self._world
         world.touched |= {entry.client_id for entry in entries}
+        world.stir()
         world.may_die()
         if world.disk_full:
             raise JournalUnwritable("the disk is full")
@@ -65,17 +70,30 @@ class Following(Follower):
 
     compared = False
     """It has compared the account with its venue."""
+    stirred = True
+    """Something has happened since it last looked what is due."""
+    _next = 0
 
     def _run(self) -> None:
         """Its own thread ends at once."""
 
+    def heard(self, news: News) -> None:
+        self.stirred = True
+        super().heard(news)
+
     def step(self) -> None:
-        """Do what is due now."""
+        """Do what is due now; after a stir, or when the time has come."""
+        if not self.stirred and self._clock.now() < self._next:
+            return
+        self.stirred = False
         for _ in range(ROUNDS):
-            due = self._cadence.due(self._outlook(), self._clock.now())
+            now = self._clock.now()
+            due = self._cadence.due(self._outlook(), now)
             if due.idle:
+                self._next = now + min(LONGEST, LONGEST if due.pause is None else due.pause)
                 return
             self._do(due)
+        self.stirred = True
 
     def _reconcile(self, number: int) -> None:
         super()._reconcile(number)

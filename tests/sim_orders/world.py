@@ -113,6 +113,11 @@ class World:
 
     # -- what the journal and the door ask
 
+    def stir(self) -> None:
+        """Wake who follows the account."""
+        if self.process is not None and self.process.follower is not None:
+            self.process.follower.stirred = True
+
     def may_die(self) -> None:
         """A moment at which the process may end."""
         if self._fate.random() < self.mix.die * self._deaths:
@@ -186,7 +191,7 @@ class World:
     def _market(self, symbol: str) -> None:
         if not self._still:
             busy = 1 if self._deaths else 4
-            self.agenda.within(busy * self._random.randint(SECOND // 2, 3 * SECOND), self._market, symbol)
+            self.agenda.within(busy * self._random.randint(SECOND // 2, 4 * SECOND), self._market, symbol)
             self.venue.step(symbol, self.agenda.now, trade=self._random.random() < 0.6)
 
     def happen(self, kind: str) -> None:
@@ -205,6 +210,7 @@ class World:
                 self.note("refused", type(error).__name__, str(error)[:160])
             finally:
                 process.inside -= 1
+                self.stir()
 
     def crash(self) -> None:
         """The process ends, as by kill -9: nothing is written any more, nobody is told."""
