@@ -19,7 +19,7 @@ from kit.broker.paper_venue import PaperVenue
 from kit.clock import SECOND, WallClock
 from kit.errors import BookUnsynced, VenueUnreachable
 from kit.market.feed import FeedState
-from kit.model import Fees, Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, Trade
+from kit.model import ZERO, Fees, Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, Trade
 from kit.orders.lifecycle import OrderRecord
 
 Market = Any  # the fixture of conftest.py
@@ -282,7 +282,7 @@ def test_what_may_still_fill_is_listed_and_what_is_over_is_not(market: Market, b
     paper.submit(btc, REST, "a")
     paper.submit(btc, BUY, "b")
     (state,) = paper.open_orders()
-    assert (state.client_id, state.status, state.filled, state.request) == ("a", OrderStatus.OPEN, 0, REST)
+    assert (state.client_id, state.status, state.filled, state.request) == ("a", OrderStatus.OPEN, ZERO, REST)
     paper.cancel(btc, "a")
     assert paper.open_orders() == []
     enough.set()
