@@ -15,7 +15,7 @@ from kit.broker.gate import Gate, View
 from kit.broker.gateway import Accepted, Gateway, Outcome, Refused, Unknown
 from kit.broker.ledger import DOUBTFUL, Ledger, Watcher
 from kit.broker.reconcile import told
-from kit.clock import HOUR, MINUTE, Clock
+from kit.clock import HOUR, SECOND, Clock
 from kit.errors import BadOrder, IntentExpired, OutcomeUnknown, Unreached
 from kit.market.feed import Picture
 from kit.model import Instrument, OrderRequest, OrderState, OrderStatus, Report, ReportKind
@@ -29,8 +29,9 @@ from kit.store.entries import Intended
 from kit.store.journal import Journal
 from kit.venues.contract import Repeat, Scope
 
-NAMESAKE = MINUTE
-"""An order of our id that ended so long (µs) before our intent is an older one: venues take ids again."""
+NAMESAKE = 10 * SECOND
+"""An order of our id that ended so long (µs) before our intent is an older one: venues take ids again. Clocks differ by
+less, for a venue refuses what is signed so far off."""
 
 MEANT_FOR = 12 * HOUR
 """How long running a cell again means the order it placed; later it must be said what is meant."""
