@@ -48,9 +48,19 @@ def recording() -> object:
 @pytest.fixture(scope="session")
 def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
     """A sandbox process that all tests share; a test that breaks one starts its own."""
+    yield from _running("shared-by-tests", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def own_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
+    """A sandbox process for one file of tests: what that asks too much of is nobody else's."""
+    yield from _running("of-its-own", tmp_path_factory)
+
+
+def _running(name: str, homes: pytest.TempPathFactory) -> Iterator[Handle]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PAPERTAPE_HOME", str(tmp_path_factory.mktemp("shared-sandbox")))
-        handle = launcher.ensure("shared-by-tests", seed=7)
+        patch.setenv("PAPERTAPE_HOME", str(homes.mktemp(name)))
+        handle = launcher.ensure(name, seed=7)
     yield handle
     handle.stop()
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -46,6 +47,7 @@ from kit.errors import (
 )
 from kit.model import OrderStatus
 from kit.net.rest import Rest
+from kit.sandbox.launcher import Handle
 from kit.store.schema import number
 from kit.venue import Venue
 from kit.venues.base import Hosts, Key
@@ -141,6 +143,14 @@ def through(rest: str, like: Venue, *, key: Key | None = None) -> Venue:
 
 
 @pytest.fixture(scope="module")
+def sandbox_venue(own_sandbox: Handle) -> Iterator[Venue]:
+    """Of a sandbox that nobody else needs: much is asked here, and its answers lack what tells how much."""
+    venue = Venue(BINANCE, "sandbox", own_sandbox.hosts, key=own_sandbox.key, sandbox=own_sandbox)
+    yield venue
+    venue.close()
+
+
+@pytest.fixture(scope="module")
 def middleman(sandbox_venue: Venue) -> Iterator[Middleman]:
     middleman = Middleman(sandbox_venue.hosts.rest)
     yield middleman
@@ -158,6 +168,13 @@ def venue(sandbox_venue: Venue, middleman: Middleman) -> Iterator[Venue]:
 
 def opened(kind: str, venue: Venue, account: str) -> kit.Broker:
     return kit.live(venue, account=account) if kind == "live" else kit.paper(venue, account=account, latency=0)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -598,7 +615,7 @@ def test_an_order_answered_with_rubbish_is_unknown_keeps_its_money_and_is_never_
     assert order.filled == (Decimal("0.001") if reaches else 0)
     assert live.balances["locked"].sum() == locked
     assert middleman.writes == sent + 1
-    live.reconcile()  # nothing more leaves before that
+    until(lambda: not live.desk.unreconciled)  # nothing more leaves before that
 
 
 # -- the disk ---------------------------------------------------------------------------------------------------------
