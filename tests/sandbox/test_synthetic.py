@@ -92,6 +92,7 @@ def test_a_bar_is_the_same_in_whichever_window_it_is_asked_for(
         np.testing.assert_array_equal(column[first:after], narrow[name], err_msg=name)
 
 
+@settings(max_examples=30)
 @given(native=natives, now=moments, seconds=st.integers(1, 12))
 def test_history_is_what_the_stream_said(native: str, now: int, seconds: int) -> None:
     until = now + seconds * SECOND
@@ -100,6 +101,7 @@ def test_history_is_what_the_stream_said(native: str, now: int, seconds: int) ->
     assert streamed == remembered
 
 
+@settings(max_examples=30)
 @given(native=natives, now=moments, cut=st.integers(1, 3 * SECOND - 1))
 def test_a_stream_read_in_pieces_is_the_same_stream(native: str, now: int, cut: int) -> None:
     until = now + 3 * SECOND
@@ -238,6 +240,7 @@ def test_prices_and_quantities_are_on_the_grid(native: str, now: int) -> None:
 # -- the book ---------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=30)
 @given(native=natives, now=moments, steps=st.integers(0, 120))
 def test_deltas_applied_to_a_book_give_the_later_book(native: str, now: int, steps: int) -> None:
     until = now + steps * 73_000
@@ -274,6 +277,7 @@ def test_a_book_is_deep_ordered_and_never_crossed(native: str, now: int) -> None
     assert MARKET.book(native, now=now, limit=5).asks == book.asks[:5]
 
 
+@settings(max_examples=30)
 @given(native=natives, now=moments)
 def test_takers_trade_at_the_touch_shown_before_and_not_more_than_it_showed(native: str, now: int) -> None:
     quote, left = MARKET.quote(native, now=now), dict[Side, float]()
