@@ -192,7 +192,7 @@ def _live_broker(wish: Wish, journal: Journal, opened: Terms, undo: ExitStack) -
     if wish.venue.sandbox is not None:
         journal.set(SANDBOX, wish.venue.sandbox.name)
     follower = Follower(desk, _account_stream(wish))
-    return Broker(desk, opened, markets, clock, [Watch(desk, clock), follower, desk, journal])
+    return Broker(desk, opened, markets, clock, [Watch(desk, clock), follower, desk, journal], follower)
 
 
 def _account_stream(wish: Wish) -> AccountStream | None:

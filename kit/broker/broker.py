@@ -41,14 +41,29 @@ class Markets(Protocol):
         ...
 
 
+class Following(Protocol):
+    """Whoever hears what becomes of the account's orders (``kit.broker.following``)."""
+
+    @property
+    def state(self) -> str: ...
+
+
 class Broker:
     """One account at one venue, paper or live. ``kit.paper`` and ``kit.live`` open one.
 
     Amounts may be int, float, str or Decimal. Safe to use from any thread.
     """
 
-    def __init__(self, desk: Desk, terms: Terms, markets: Markets, clock: Clock, closing: list[Closable]) -> None:
-        self.desk, self.terms = desk, terms
+    def __init__(
+        self,
+        desk: Desk,
+        terms: Terms,
+        markets: Markets,
+        clock: Clock,
+        closing: list[Closable],
+        following: Following | None = None,
+    ) -> None:
+        self.desk, self.terms, self._following = desk, terms, following
         self._markets, self._clock, self._closing = markets, clock, closing
         self.opened_with: tuple[object, ...] = ()
         """What it was asked to be, so that a cell that asks again finds it."""
@@ -261,7 +276,13 @@ class Broker:
         parts += [f"{unkeyed} placed without a key"] if unkeyed else []
         parts += [f"HALTED: {self.halted}"] if not self._closed and self.halted else []
         parts += [f"unreconciled: {self.desk.unreconciled}"] if self.desk.unreconciled else []
+        parts += [f"news by {self.news}"] if self.news and not self._closed else []
         return f"<{', '.join(parts)}{', closed' if self._closed else ''}{f'. {self.notice}' if self.notice else ''}>"
+
+    @property
+    def news(self) -> str:
+        """How a live account hears of its orders: by its stream, or by asking, and why; empty for paper."""
+        return self._following.state if self._following else ""
 
     @property
     def notice(self) -> str:

@@ -72,10 +72,10 @@ class Follower:
         """How news of the account come, in words."""
         with self._desk.changed:
             if self._stream is None:
-                return "polled: there is no account stream"
+                return "asking: there is no account stream"
             if not self._cadence.up:
-                return f"polled: the account stream is down ({self._down})"
-            return "stream" if self._cadence.proven else "stream, not proven yet: polled too"
+                return f"asking: its stream is down ({self._down})"
+            return "its stream" if self._cadence.proven else "its stream, not proven yet, and asking"
 
     @property
     def proven(self) -> bool:

@@ -217,7 +217,7 @@ def test_what_was_before_the_stream_is_read_before_it_is_believed(
     assert [each.kind for each in following.found] == ["order", "fill"]
     assert "not proven" in following.state
     tape.tell(Holdings((), 1))
-    assert (following.proven, following.state) == (True, "stream")
+    assert (following.proven, following.state) == (True, "its stream")
     tape.down()
     assert not following.proven
     assert "it broke" in following.state
