@@ -142,6 +142,8 @@ class Broker:
         """
         self._refuse_closed()
         found = self.order(order)
+        if self.desk.journal.get(_amending(found)):  # it is meant to be gone, not to be amended
+            self.desk.journal.set(_amending(found), "", durable=True)
         self.desk.cancel(found.id)
         return found
 
@@ -162,8 +164,9 @@ class Broker:
 
         Cancel, then place what is left of the total: never more, whatever filled meanwhile. When the order is over
         before the cancel arrives nothing is placed, and the note of the order returned says so. What was amended
-        before is amended further; the same amendment again changes nothing. An amendment that could not be placed
-        (``buy`` says why) raises, and the order stands.
+        before is amended further; the same amendment again changes nothing, or goes on where a process that died, or
+        a refusal, had left it half done. An amendment that could not be placed (``buy`` says why) raises, and the
+        order stands.
         """
         self._refuse_closed()
         chain = self._chain(self.order(order).id)
@@ -172,7 +175,7 @@ class Broker:
         wanted = latest.request.price if price is None else parse_amount("price", price)
         if (total, wanted) == (before + latest.request.qty, latest.request.price):
             return self._order(latest, rerun=True, note="it stands as asked already: nothing was changed")
-        if latest.status.final:
+        if latest.status.final and not self._half_done(latest, total - before, wanted):
             return self._order(latest, note=f"it was {latest.status} already: nothing to amend")
         if latest.request.price is None and wanted is not None:
             raise BadOrder(f"{describe(latest.request)} has no limit price to amend; cancel it and place another")
@@ -351,6 +354,7 @@ class Broker:
         """Cancel ``record`` and place what is left of ``total``, if the cancel won the race."""
         if total > record.filled:
             self.desk.vet(_amended(record, total - record.filled, price), replaces=record.client_id)
+        self.desk.journal.set(_amending(record), _as_amended(total, price), durable=True)
         self.desk.cancel(record.client_id)
         left = total - record.filled
         if record.status is not OrderStatus.CANCELED:
@@ -366,6 +370,11 @@ class Broker:
             error.add_note(f"{record.client_id}, which was to be amended, is cancelled; nothing stands in its place")
             raise
         return self._order(replacement)
+
+    def _half_done(self, record: OrderRecord, total: Decimal, price: Decimal | None) -> bool:
+        """This very amendment has cancelled the order, and nothing stands in its place."""
+        begun = self.desk.journal.get(_amending(record))
+        return record.status is OrderStatus.CANCELED and begun == _as_amended(total, price)
 
     def _chain(self, client_id: str) -> list[OrderRecord]:
         """An order and what it was amended to, in turn."""
@@ -406,6 +415,15 @@ def _amended(record: OrderRecord, qty: Decimal, price: Decimal | None) -> OrderR
     if not record.triggered:
         return msgspec.structs.replace(record.request, qty=qty, price=price)
     return msgspec.structs.replace(record.request, qty=qty, price=price, stop=None, type=OrderType.LIMIT)
+
+
+def _amending(order: OrderRecord | Order) -> str:
+    """Under this label the journal keeps what an order is being amended to, before it is cancelled for that."""
+    return f"amending {order.client_id if isinstance(order, OrderRecord) else order.id}"
+
+
+def _as_amended(total: Decimal, price: Decimal | None) -> str:
+    return f"{plain(total)} at {None if price is None else plain(price)}"
 
 
 def _order_type(given: OrderType | str) -> OrderType:

@@ -13,10 +13,20 @@ import pandas as pd
 import pytest
 
 from kit.broker.broker import Broker
-from kit.broker.gateway import Outcome, Refused
+from kit.broker.gateway import Outcome, Refused, Unknown
 from kit.broker.order import Order
 from kit.clock import HOUR
-from kit.errors import BadOrder, Halted, IntentExpired, NotYet, RiskRefused, StalePicture, UnknownName, UsageError
+from kit.errors import (
+    BadOrder,
+    Halted,
+    IntentExpired,
+    NotYet,
+    OutcomeUnknown,
+    RiskRefused,
+    StalePicture,
+    UnknownName,
+    UsageError,
+)
 from kit.market.feed import FeedState
 from kit.model import Instrument, OrderStatus, OrderType, Quote, Side
 from kit.orders.ids import Intent
@@ -226,6 +236,41 @@ def test_the_same_amendment_again_changes_nothing(broker: Broker, world: World) 
     assert amended.rerun
     assert amended.request.qty == Decimal("0.4")
     assert len(world.venue.sent) == 2
+
+
+def test_an_amendment_whose_process_died_half_way_goes_on(
+    broker: Broker, world: World, btc: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
+    world.venue.trade(94, 0.2)
+
+    def dies(*what: object, **how: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(world.desk, "place", dies)
+    with pytest.raises(SystemExit):
+        broker.amend(order, price=93)
+    again = reopened(broker, world, btc)
+    assert again.order(order.id).status is OrderStatus.CANCELED
+    assert "nothing to amend" in again.amend(order.id, price=92).note  # that is another amendment
+    new = again.amend(order.id, price=93)
+    assert (new.request.qty, new.request.price) == (Decimal("0.3"), Decimal(93))
+    assert again.amend(order.id, price=93).id == new.id
+    assert len(world.venue.sent) == 2
+
+
+def test_an_order_cancelled_by_hand_is_not_amended_any_more(
+    broker: Broker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
+    cancel = world.venue.cancel
+    monkeypatch.setattr(world.venue, "cancel", lambda *what: Unknown("no answer"))
+    with pytest.raises(OutcomeUnknown):
+        broker.amend(order, price=93)
+    monkeypatch.setattr(world.venue, "cancel", cancel)
+    broker.cancel(order)
+    assert "nothing to amend" in broker.amend(order, price=93).note
+    assert len(world.venue.sent) == 1
 
 
 def test_an_amendment_that_lost_the_race_says_so(broker: Broker, world: World) -> None:
