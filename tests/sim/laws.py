@@ -376,8 +376,7 @@ class Witness:
                     said = clock(time)
                     came = max(said + lag, clock(time + lag))  # our clock may have been set while it was on its way
                     known = any(
-                        start <= came and (said <= end or number <= self._built.get(end, 0))
-                        for start, end in gaps
+                        start <= came and (said <= end or number <= self._built.get(end, 0)) for start, end in gaps
                     )
                     told_of = f"{market.native} {channel} {number} of {(said - START) / SECOND:.3f} s"
                     seconds = [((start - START) / SECOND, (end - START) / SECOND) for start, end in gaps]
