@@ -372,7 +372,7 @@ def test_processes_that_ask_for_all_they_can_get_use_nearly_all_of_it_and_are_ne
         serving.join()
     assert keeper.statuses.keys() == {200}
     whole = sorted(keeper.windows)[1:-1]
-    assert max(keeper.windows[began] for began in whole) >= 0.75 * Keeper.LIMIT  # beside other tests; the soak asks for 0.9
+    assert max(keeper.windows[began] for began in whole) >= 0.75 * Keeper.LIMIT  # beside other tests; in the soak 0.9
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> None:
