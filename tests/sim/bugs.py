@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-import pytest
 
 from kit.market import candle_ring
 from kit.market.book import Book
@@ -31,26 +30,10 @@ from kit.net.paging import Bars, Page
 from kit.net.supervisor import Backoff, Hangup, Supervisor
 from kit.venues.base import Ack, Subscription
 from kit.venues.coinbase_wire import Print
+from tests.planting import Bugs, Patch, noting, wrap
 
-Patch = pytest.MonkeyPatch
-Plant = Callable[[Patch], None]
-BUGS: dict[str, tuple[Plant, str]] = {}
-"""By what is wrong: how to make it so, and which kind of trouble is likely to show it."""
-
-
-def bug(*, show: str = "storm") -> Callable[[Plant], Plant]:
-    """Note a bug."""
-
-    def note(plant: Plant) -> Plant:
-        BUGS[plant.__name__] = plant, show
-        return plant
-
-    return note
-
-
-def wrap(patch: Patch, owner: type, name: str, made: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put ``made(original)`` in the place of a method."""
-    patch.setattr(owner, name, made(getattr(owner, name)))
+BUGS: Bugs = {}
+bug = noting(BUGS)
 
 
 # -- the book

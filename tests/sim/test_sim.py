@@ -17,8 +17,9 @@ import pytest
 from kit.clock import SECOND
 from kit.market import candle_strand, trade_strand
 from kit.net import history, inquiry
+from tests.planting import Plant
 from tests.sim.binance_voice import SimBinance
-from tests.sim.bugs import BUGS, Plant
+from tests.sim.bugs import BUGS
 from tests.sim.coinbase_voice import CoinbaseVoice
 from tests.sim.faults import Mix
 from tests.sim.kraken_voice import KrakenVoice

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import pytest
-
 from kit.broker import reconcile as reconciling
 from kit.broker.desk import Desk
 from kit.broker.following import Follower
@@ -24,27 +22,11 @@ from kit.orders.ids import Intent
 from kit.orders.lifecycle import TABLE, Event, OrderRecord
 from kit.store.entries import Doubted, Intended, Reported
 from kit.venues.contract import Contract
+from tests.planting import Bugs, Patch, noting, wrap
 from tests.sim_orders.market import INSTRUMENTS
 
-Patch = pytest.MonkeyPatch
-Plant = Callable[[Patch], None]
-BUGS: dict[str, tuple[Plant, str]] = {}
-"""By what is wrong: how to make it so, and which kind of trouble is likely to show it."""
-
-
-def bug(*, show: str = "storm") -> Callable[[Plant], Plant]:
-    """Note a bug."""
-
-    def note(plant: Plant) -> Plant:
-        BUGS[plant.__name__] = plant, show
-        return plant
-
-    return note
-
-
-def wrap(patch: Patch, owner: Any, name: str, made: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put ``made(original)`` in the place of a method."""
-    patch.setattr(owner, name, made(getattr(owner, name)))
+BUGS: Bugs = {}
+bug = noting(BUGS)
 
 
 # -- what silence means

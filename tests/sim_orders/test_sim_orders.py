@@ -19,8 +19,9 @@ import pytest
 from kit.broker import ledger
 from kit.clock import SECOND
 from kit.venues.contract import CONTRACTS
+from tests.planting import Plant
 from tests.sim_orders.binance_voice import BinanceVoice
-from tests.sim_orders.bugs import BUGS, Plant
+from tests.sim_orders.bugs import BUGS
 from tests.sim_orders.faults import Mix
 from tests.sim_orders.market import NATIVES
 from tests.sim_orders.voice import PlainVoice, Voice
