@@ -22,6 +22,8 @@ from kit.sandbox.faults import KINDS, Fault, Faults, Plan, fault, plan
 from kit.sandbox.launcher import Handle
 
 ORDER = "POST /api/v3/order"
+PATIENT = 40.0
+"""Seconds within which a market of one trade every two seconds makes three."""
 
 
 def faults(*given: dict[str, Any], seed: int = 7) -> Faults:
@@ -304,10 +306,10 @@ class TestFelt:
         assert len(twice) == 3
 
     def test_frames_of_any_stream_can_be_lost(self, sandbox: Handle, stream: Any) -> None:
-        connection = stream("/ws/btcusdt@trade")
-        last = _update(connection)["t"]
+        connection = stream("/ws/btcusdt@trade")  # one trade every two seconds or so, and two are to be lost
+        last = _update(connection, PATIENT)["t"]
         sandbox.fault("gap", match="STREAM btcusdt@trade", times=2)
-        while (trade := _update(connection)["t"]) == last + 1:
+        while (trade := _update(connection, PATIENT)["t"]) == last + 1:
             last = trade
         assert trade == last + 3
 
@@ -415,8 +417,8 @@ class TestFelt:
         assert answer.status_code == 401
 
 
-def _update(connection: ClientConnection) -> Any:
-    return json.loads(connection.recv(timeout=5))
+def _update(connection: ClientConnection, timeout: float = 5) -> Any:
+    return json.loads(connection.recv(timeout=timeout))
 
 
 def _until(connection: ClientConnection, wanted: Callable[[Any], bool]) -> Any:
