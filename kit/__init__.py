@@ -34,6 +34,7 @@ from kit.model import (
 from kit.notebook import install_if_ipython, load_ipython_extension, unload_ipython_extension
 from kit.notebook.chart import figure as chart
 from kit.notebook.nest import nest_asyncio
+from kit.orders.freshness import Freshness
 from kit.orders.risk import Limits
 from kit.research.backtest import backtest
 from kit.research.indicators import atr, ema, highest, lowest, rsi, sma, stdev
@@ -51,6 +52,7 @@ __all__ = [
     "FeedState",
     "Fees",
     "Fill",
+    "Freshness",
     "Instrument",
     "Limits",
     "Order",

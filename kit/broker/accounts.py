@@ -26,6 +26,7 @@ from kit.clock import SECOND
 from kit.errors import AccountMismatch, MissingKey, UnknownName, Unreached, UsageError
 from kit.model import Fees
 from kit.net import keys
+from kit.orders.freshness import Freshness
 from kit.orders.risk import Limits
 from kit.orders.rules import plain
 from kit.runtime import home, runtime
@@ -54,6 +55,7 @@ def paper(
     latency: float = 0.05,
     session: str | None = None,
     limits: Limits | None = None,
+    freshness: Freshness | None = None,
     seed: int = 0,
 ) -> Broker:
     """A paper account on a venue's live market: simulated fills, and everything else as on a live account.
@@ -64,7 +66,8 @@ def paper(
     that exists raise AccountMismatch, and ``reset=True`` puts the old journal aside and begins anew. ``account``
     defaults to the notebook's name, else ``paper``. ``latency`` is the mean of each way in seconds, drawn from
     ``seed``. ``session`` is a label that only you change (at first ``default``): in a new session every cell and key
-    means new orders.
+    means new orders. ``limits`` bound what orders may do, ``freshness`` says how current the market must be for one to
+    leave.
 
     Raises AccountBusy when another process owns the account, StoreError when its file can't be used, LiveForbidden for
     a venue that holds a key for real money: nothing of a paper account can ever move any.
@@ -76,6 +79,7 @@ def paper(
         name=(notebook_name() or "paper") if account is None else checked_name(account),
         venue=venue,
         limits=_spelled(limits, venue),
+        freshness=Freshness() if freshness is None else freshness,
         latency=latency,
         seed=seed,
         cash=None if cash is None else amounts(cash, venue.codec.money),
@@ -94,6 +98,7 @@ def live(
     key_cannot_withdraw: bool = False,
     session: str | None = None,
     limits: Limits | None = None,
+    freshness: Freshness | None = None,
 ) -> Broker:
     """A live account: orders go to the venue itself.
 
@@ -102,15 +107,17 @@ def live(
     in the environment or in ``.env``. A key that can withdraw is refused; where the venue can't say, you must
     (``key_cannot_withdraw=True``).
 
-    ``account`` names the journal, with play money by default after the notebook and the environment; ``session`` as in
-    ``kit.paper``. For education and research; no advice, and results there promise nothing anywhere else.
+    ``account`` names the journal, with play money by default after the notebook and the environment; ``session``,
+    ``limits`` and ``freshness`` as in ``kit.paper``. For education and research; no advice, and results there promise
+    nothing anywhere else.
 
     Raises LiveForbidden when that was not done, MissingKey without a key (it says how to give one), AccountBusy.
     """
     refuse_no_venue("live", venue)
     _refuse_unguarded(venue, account, real_money, vouched=key_cannot_withdraw is True)
     name = f"{notebook_name()}-{venue.environment.lower()}".strip("-") if account is None else checked_name(account)
-    wish = Wish("live", name, venue, _spelled(limits, venue), session=session)
+    fresh = Freshness() if freshness is None else freshness
+    wish = Wish("live", name, venue, _spelled(limits, venue), fresh, session=session)
     return _opened(wish, _live_terms, _live_broker)
 
 
@@ -217,6 +224,7 @@ def _desk(wish: Wish, journal: Journal, gateway: Gateway, markets: Markets) -> D
         instruments=markets.instrument,
         picture=markets.picture,
         limits=wish.limits,
+        freshness=wish.freshness,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kit.errors import UsageError
 from kit.model import Fees
+from kit.orders.freshness import Freshness
 from kit.orders.request import Amount
 from kit.orders.risk import Limits
 from kit.orders.rules import parse_amount
@@ -37,6 +38,7 @@ class Wish:
     name: str
     venue: Venue
     limits: Limits
+    freshness: Freshness
     latency: float = 0.0
     seed: int = 0
     cash: Mapping[str, Decimal] | None = None
@@ -47,7 +49,7 @@ class Wish:
     @property
     def options(self) -> tuple[object, ...]:
         """What a running broker must have been opened with to be the one that is wanted."""
-        return (self.venue, self.limits, self.latency, self.seed)
+        return (self.venue, self.limits, self.freshness, self.latency, self.seed)
 
     def __post_init__(self) -> None:
         """Refuse what is of the wrong kind before it is written down, where it could not be read again."""
@@ -61,6 +63,7 @@ class Wish:
 
 _KINDS: Mapping[str, tuple[type | UnionType, str]] = {
     "limits": (Limits, "limits are kit.Limits(…)"),
+    "freshness": (Freshness, "freshness is kit.Freshness(quote=10, clock=1), in seconds"),
     "latency": (Real, f"seconds each way, from 0 to {LONGEST_LATENCY}"),
     "seed": (int, "a seed is a whole number"),
     "fees": (Fees | None, "fees are kit.Fees(maker=0.001, taker=0.001), shares of what is traded"),

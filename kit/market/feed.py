@@ -14,6 +14,9 @@ from enum import StrEnum
 from kit.clock import SECOND
 from kit.model import Channel, Quote
 
+STALE_AFTER = 10.0
+"""Seconds without proof after which quotes and book are STALE, unless told otherwise."""
+
 
 class FeedState(StrEnum):
     """Where a feed stands."""
@@ -84,7 +87,7 @@ class Picture:
 class Feed:
     """One channel of one instrument on one connection: its state and age, moved by what carries its time (µs)."""
 
-    def __init__(self, channel: Channel, *, stale_after: float = 10.0) -> None:
+    def __init__(self, channel: Channel, *, stale_after: float = STALE_AFTER) -> None:
         self.channel = channel
         self.state = FeedState.IDLE
         self.stale_after = round(stale_after * SECOND)

@@ -5,12 +5,14 @@ Pure: what is known at that moment goes in, what falls short of the demands come
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from kit.clock import SECOND
-from kit.errors import Shortfall, UnknownName
-from kit.market.feed import FeedState, Picture
+from kit.errors import Shortfall, UnknownName, UsageError
+from kit.market.feed import STALE_AFTER, FeedState, Picture
 
 NAMES = ("feed", "quote", "account", "clock")
 """What is looked at, and what ``despite=`` names for one order."""
@@ -18,12 +20,28 @@ NAMES = ("feed", "quote", "account", "clock")
 
 @dataclass(frozen=True)
 class Freshness:
-    """What an order demands. In seconds."""
+    """What every order of an account demands, in seconds; ``despite=`` overlooks a demand for one order.
 
-    quote: float = 10.0
-    """How long ago the picture was last proven current, at most."""
+    Raises UsageError for what is no time above 0, or longer than a live frame stays LIVE.
+    """
+
+    quote: float = STALE_AFTER
+    """How long ago the picture was last proven current, at most. A quiet market is asked about by REST after 5 s: less
+    than that holds orders back in one."""
     clock: float = 1.0
     """By how much our picture of the venue's clock may be wrong: Binance refuses what is 1 s ahead of it."""
+
+    def __post_init__(self) -> None:
+        for name, default in (("quote", STALE_AFTER), ("clock", 1.0)):
+            given = getattr(self, name)
+            if not _is_time(given):
+                raise UsageError(f"{name}={given!r:.60}: seconds, above 0, such as {name}={default:g}")
+            object.__setattr__(self, name, float(given))
+        if self.quote > STALE_AFTER:
+            raise UsageError(
+                f"quote={self.quote:g}: a live frame is STALE after {STALE_AFTER:g} s without proof, and orders leave "
+                f"on a LIVE one: give at most {STALE_AFTER:g}; despite='feed' sends one order all the same"
+            )
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,10 @@ def overlooked(despite: str | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+def _is_time(given: object) -> bool:
+    return not isinstance(given, bool) and isinstance(given, Real) and 0 < float(given) < math.inf
+
+
 def _account(sight: Sight) -> Shortfall | None:
     if not sight.unreconciled:
         return None
@@ -68,7 +90,7 @@ def _feed(symbol: str, picture: Picture) -> Shortfall | None:
 def _quote(symbol: str, picture: Picture, demands: Freshness) -> Shortfall | None:
     if picture.age <= demands.quote:
         return None
-    words = f"{symbol} was last proven current {picture.age:.1f} s ago, and at most {demands.quote:g} s are allowed"
+    words = f"{symbol} was last proven current {picture.age:.2f} s ago, and at most {demands.quote:g} s are allowed"
     return Shortfall("quote", words, picture.age, demands.quote)
 
 

@@ -162,6 +162,7 @@ def test_money_and_latency_must_make_sense(sandbox_venue: Venue) -> None:
     [
         ({"fees": 0.001}, r"fees=0\.001: fees are kit\.Fees"),
         ({"limits": 5}, r"limits=5: limits are kit\.Limits"),
+        ({"freshness": 5}, r"freshness=5: freshness is kit\.Freshness\(quote=10, clock=1\), in seconds"),
         ({"latency": "fast"}, "latency='fast': seconds each way"),
         ({"seed": 1.5}, r"seed=1\.5: a seed is a whole number"),
         ({"seed": True}, "seed=True: a seed is a whole number"),

@@ -100,6 +100,24 @@ def test_no_order_leaves_while_the_socket_is_cut(venue: Venue, live: Live, paper
     assert paper.buy(SYMBOL, "0.01", key="blind").wait(timeout=10).status is OrderStatus.FILLED
 
 
+@pytest.mark.parametrize("opening", [kit.paper, kit.live])
+def test_an_account_may_demand_a_fresher_picture(venue: Venue, live: Live, opening: Callable[..., kit.Broker]) -> None:
+    assert venue.sandbox is not None
+    strict = opening(venue, account="fresh", freshness=kit.Freshness(quote=0.5))
+    venue.sandbox.fault("mute", for_=3)
+    until(lambda: live.age > 0.6)
+    with pytest.raises(
+        StalePicture, match=r"0\.\d\d s ago, and at most 0\.5 s are allowed.*despite='quote'"
+    ) as refused:
+        strict.buy(SYMBOL, "0.01", price=below(live, "0.05"), key="patient")
+    assert [(short.name, short.allowed) for short in refused.value.shortfalls] == [("quote", 0.5)]
+    loose = opening(venue, account="fresh", freshness=kit.Freshness(quote=5))
+    assert (strict.closed, live.age > 0.6) == (True, True)
+    assert loose.buy(SYMBOL, "0.01", price=below(live, "0.05"), key="patient").status is OrderStatus.OPEN
+    loose.cancel_all()
+    loose.close()
+
+
 def test_a_taken_order_nobody_answered_for_is_found_by_its_id(venue: Venue, account: kit.Broker) -> None:
     assert venue.sandbox is not None
     venue.sandbox.fault("mute", for_=4)  # the account's stream would tell before the answer is missed

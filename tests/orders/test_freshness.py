@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.clock import SECOND
-from kit.errors import UnknownName
+from kit.errors import UnknownName, UsageError
 from kit.market.feed import FeedState, Picture
 from kit.orders.freshness import NAMES, Freshness, Sight, overlooked, shortfalls
 
@@ -32,7 +35,7 @@ def test_a_feed_that_is_not_live_is_named_with_its_state(state: FeedState) -> No
 def test_an_old_quote_says_how_old_it_is_and_how_old_it_may_be() -> None:
     (missing,) = shortfalls("BTC/USDT", Sight(Picture(FeedState.LIVE, 3.25, None)), Freshness(quote=3))
     assert (missing.name, missing.measured, missing.allowed) == ("quote", 3.25, 3)
-    assert "3.2 s ago" in missing.words
+    assert "3.25 s ago" in missing.words
     assert "at most 3 s" in missing.words
 
 
@@ -49,6 +52,27 @@ def test_a_clock_that_is_not_known_well_enough_holds_orders_back(uncertainty: in
 
 def test_a_clock_within_the_bound_does() -> None:
     assert short(Sight(LIVE, uncertainty=SECOND)) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"quote": 0}, r"quote=0: seconds, above 0, such as quote=10"),
+        ({"quote": "5"}, r"quote='5': seconds"),
+        ({"quote": True}, r"quote=True: seconds"),
+        ({"clock": -1}, r"clock=-1: seconds, above 0, such as clock=1"),
+        ({"clock": float("nan")}, r"clock=nan: seconds"),
+        ({"clock": float("inf")}, r"clock=inf: seconds"),
+        ({"quote": 30}, r"quote=30: a live frame is STALE after 10 s.*at most 10; despite='feed'"),
+    ],
+)
+def test_a_demand_that_means_nothing_is_refused_at_once(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Freshness(**given)
+
+
+def test_demands_are_the_same_however_their_seconds_are_typed() -> None:
+    assert Freshness(quote=2, clock=1) == Freshness(quote=np.float64(2))
 
 
 @given(
