@@ -42,11 +42,18 @@ class BookStrand(Strand):
         self._in_stream = book.rule is not BookRule.IDS
         self._awaited: int | None = None
         self._behind: tuple[int, int] | None = None
+        self._through = 0
+        """The last update that the stream brought on this connection, in the book or not; 0 before any."""
 
     @property
     def complete(self) -> bool:
         """True while the book can be read."""
         return self.book.synced
+
+    def up(self, connection: int, now: int) -> None:
+        """The venue has confirmed the subscription: from now on everything comes."""
+        self._through = 0
+        super().up(connection, now)
 
     def take(self, event: BookDelta | BookSnapshot, now: int) -> None:
         """A change of the book, or all of it, from the stream."""
@@ -63,6 +70,8 @@ class BookStrand(Strand):
         book = self.book
         try:
             if isinstance(event, BookDelta):
+                if event.last_id > self._through:
+                    self._follow(event, now)
                 if self._audit is not None:
                     self._audit.take(event)
                 book.apply(event)
@@ -77,6 +86,13 @@ class BookStrand(Strand):
         if self._told is not None:
             self._compare(now)
         self._note_top("ws", now)
+
+    def _follow(self, delta: BookDelta, now: int) -> None:
+        """Whatever the book itself is built from, a hole in its updates says that the connection has lost frames."""
+        if self._through and delta.first_id > self._through + 1:
+            reason = f"updates {self._through + 1} to {delta.first_id - 1} of the book never came"
+            self._host.missed(Gap(min(self.feed.heard, now), now, reason, self.channel))
+        self._through = delta.last_id
 
     @property
     def top(self) -> Quote | None:

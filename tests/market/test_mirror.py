@@ -404,6 +404,23 @@ def test_a_hole_is_noticed_and_only_what_is_missing_is_asked_for(need: Need, hap
     assert lost == [Channel.QUOTE, Channel.BOOK] if need is Need.BOOK else [Channel.QUOTE]
 
 
+@pytest.mark.parametrize("built", [False, True], ids=["shown by what is kept", "seen behind the snapshot"])
+def test_updates_lost_while_the_book_awaits_its_snapshot_tell_that_quotes_were_lost_too(built: bool) -> None:
+    """The snapshot makes the book whole again, and the quotes that went the same way stay lost."""
+    scene = Scene(stale_after=600).up()
+    book = next(ask for ask in scene.answer(Need.CANDLES, Need.TRADES, Need.QUOTE) if ask.need is Need.BOOK)
+    scene.tell(scene.venue.level(1, 98.0, 5.0)).tell([scene.venue.quote()])
+    heard = scene.now
+    scene.venue.level(1, 99.0, 6.0)  # the touch changes, and changes back, and nobody hears of it
+    scene.venue.level(1, 99.0, 1.0)
+    scene.after(1)
+    if built:
+        scene.mirror.answer(book, scene.venue.answer(book), scene.now)
+    assert not scene.mirror.gaps
+    scene.tell(scene.venue.level(1, 98.0, 7.0))
+    assert [(gap.start, gap.end, gap.channel) for gap in scene.mirror.gaps] == [(heard, scene.now, Channel.QUOTE)]
+
+
 def test_a_bar_that_only_rest_has_told_of_is_asked_for_once_more_where_no_closing_is_said() -> None:
     """Kraken says no close: REST's version may be some seconds old when the next bar begins."""
     scene = Scene(says_closed=False, stale_after=600)
@@ -608,7 +625,7 @@ def test_a_closed_mirror_asks_for_nothing_and_takes_nothing() -> None:
 
 def test_an_audit_finds_a_wrong_level_and_puts_it_right_without_blanking_the_book() -> None:
     scene = Scene().live()
-    scene.mirror.book.apply(BookDelta("X", scene.venue.update, scene.venue.update + 1, [(98.0, 7.0)], [], 0))  # a lie
+    scene.tell([BookDelta("X", scene.venue.update + 1, scene.venue.update + 1, [(98.0, 7.0)], [], 0)])  # a lie
     scene.venue.update += 1
     scene.mirror.audit(scene.now)
     (ask,) = [ask for ask in scene.mirror.asks(scene.now) if ask.need is Need.AUDIT]
