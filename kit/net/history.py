@@ -18,7 +18,7 @@ T = TypeVar("T")
 CLOCK_GOOD_FOR = 30 * SECOND
 """µs for which a measurement of the venue's clock tells whether a bar has closed."""
 AHEAD = MINUTE
-"""µs beyond now up to which the newest are asked for: our picture of the venue's clock is better than that."""
+"""µs to either side of now that the newest are asked for: our picture of the venue's clock is better than that."""
 
 
 class Rest(Protocol):
@@ -68,14 +68,15 @@ class History:
         return self._forwards(source, native, first, last, limit, self.now(last))
 
     def newest(self, native: str, interval: str, start: int | None, most: int) -> Page:
-        """The newest candles, as one page: all from ``start`` on, but no more than ``most``; without it a thousand.
+        """The newest candles, as one page: all from ``start`` on, or the newest ``most`` and a minute's more, for our
+        clock may be ahead; without ``start`` a thousand.
 
         Where bars without trades are left out, these numbers are the calendar's.
         """
         if start is None and not self._past.windows:
             return self._bars(native, interval, None, None, PAGE)
         now = self.now(0)
-        reach = bars.bars_before(now, interval, (PAGE if start is None else most) - 1)
+        reach = bars.bars_before(now - AHEAD, interval, (PAGE if start is None else most) - 1)
         source, first = self._source(interval, partial(self._bars, native, interval)), max(start or 0, reach)
         if self._past.windows:
             pages = paging.onwards_by_calendar(source, first, now + AHEAD)

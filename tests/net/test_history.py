@@ -254,6 +254,21 @@ def test_one_word_that_may_be_two_instruments_is_refused(coinbase: tuple[TinyCoi
     assert venue.instrument("AB/CUSD").native == "AB-CUSD"
 
 
+def test_a_clock_that_was_put_ahead_leaves_out_none_of_the_bars_that_are_kept(
+    coinbase: tuple[TinyCoinbase, Venue],
+) -> None:
+    tiny, _ = coinbase
+    printed(tiny, CBTC, [n * MINUTE for n in range(50)])
+    tiny.now -= SECOND
+    clock, codec = ManualClock(tiny.now), UnpacedCoinbase()
+    rest = Rest(codec, tiny.hosts, clock=clock)
+    rest.sync()
+    clock.advance(20 * SECOND)
+    page = History(codec, rest, clock).newest(CBTC, "1m", START, 10)
+    rest.close()
+    assert (page["time"] - START).tolist()[-10:] == [n * MINUTE for n in range(40, 50)]
+
+
 # -- how fast
 
 
