@@ -153,7 +153,7 @@ def test_no_order_leaves_on_a_picture_that_is_not_live(world: World, state: Feed
 
 def test_no_order_leaves_on_a_picture_that_is_too_old(world: World) -> None:
     world.market.age = 10.1
-    with pytest.raises(StalePicture, match=r"10\.1 s ago.*at most 10 s"):
+    with pytest.raises(StalePicture, match=r"10\.10 s ago.*at most 10 s"):
         world.desk.place(market_buy(), Intent.keyed("entry"))
     world.market.age = 10.0
     world.desk.place(market_buy(), Intent.keyed("entry"))

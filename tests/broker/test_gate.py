@@ -29,7 +29,7 @@ def keyed(name: str) -> Intent:
 
 def test_a_refusal_names_everything_that_falls_short_and_the_way_past_it(world: World) -> None:
     world.market.state, world.market.age = FeedState.STALE, 12.0
-    with pytest.raises(StalePicture, match=r"STALE.*12\.0 s ago.*despite=\('feed', 'quote'\)") as refused:
+    with pytest.raises(StalePicture, match=r"STALE.*12\.00 s ago.*despite=\('feed', 'quote'\)") as refused:
         world.desk.place(BUY, keyed("a"))
     assert [shortfall.name for shortfall in refused.value.shortfalls] == ["feed", "quote"]
 
