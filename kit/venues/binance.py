@@ -243,9 +243,10 @@ class Binance:
 
     # ---- wire
 
-    def sign(self, call: Call[T], key: Key, now: int, recv_window_ms: int = 5_000) -> Call[T]:
-        """``call`` with timestamp (``now``: venue µs) and signature; send its params as ``encode`` spells them."""
-        return signing.sign(call, key, now, recv_window_ms)
+    def sign(self, call: Call[T], key: Key, now: int) -> Call[T]:
+        """``call`` with the contract's window, timestamp (``now``: venue µs) and signature; send its params as
+        ``encode`` spells them."""
+        return signing.sign(call, key, now, self.contract.window)
 
     def encode(self, params: Params) -> str:
         """The query string or form body of ``params``, byte for byte what was signed."""
@@ -280,9 +281,9 @@ class Binance:
     decode = staticmethod(streams.decode)  # as they are: a stream calls this for every message
     decode_written = staticmethod(streams.decode_written)
 
-    def user_subscribe(self, key: Key, now: int, id: int, recv_window_ms: int = 5_000) -> str:  # noqa: A002 - the same
+    def user_subscribe(self, key: Key, now: int, id: int) -> str:  # noqa: A002 - the wire's word
         """The text that opens the account's own stream on the WebSocket API; signed, so not for logs."""
-        return user.subscribe(key, now, id, recv_window_ms)
+        return user.subscribe(key, now, id, self.contract.window)
 
     def decode_user(self, text: str | bytes, symbols: Mapping[str, str] = user.NO_SYMBOLS) -> list[UserEvent]:
         """A frame of the account's stream as events in order; ``symbols`` maps native names to ours."""

@@ -47,11 +47,14 @@ def _ed25519(key: Key, payload: str) -> str:
     return base64.b64encode(private.sign(payload.encode())).decode()
 
 
-def sign(call: Call[T], key: Key, now: int, recv_window_ms: int) -> Call[T]:
-    """``call`` with recvWindow, timestamp (``now``, µs of the venue's clock) and, last, its signature."""
+def sign(call: Call[T], key: Key, now: int, window: int) -> Call[T]:
+    """``call`` with recvWindow (``window``), timestamp (``now``, by the venue's clock) and, last, its signature.
+
+    Both are given in µs.
+    """
     if call.auth is not Auth.SIGNED:
         return call
-    params: Params = (*call.params, ("recvWindow", str(recv_window_ms)), ("timestamp", str(now // 1_000)))
+    params: Params = (*call.params, ("recvWindow", str(window // 1_000)), ("timestamp", str(now // 1_000)))
     return replace(call, params=(*params, ("signature", signature(key, encode(params)))))
 
 

@@ -103,9 +103,9 @@ _change = decoder(_Change)
 _timed = decoder(_Timed)
 
 
-def subscribe(key: Key, now: int, id: int, recv_window_ms: int) -> str:  # noqa: A002 - the wire's word
+def subscribe(key: Key, now: int, id: int, window: int) -> str:  # noqa: A002 - the wire's word
     """The text that opens an account's stream; it holds the key's id and a signature: never log it."""
-    params: dict[str, str | int] = {"apiKey": key.id, "recvWindow": recv_window_ms, "timestamp": now // 1_000}
+    params: dict[str, str | int] = {"apiKey": key.id, "recvWindow": window // 1_000, "timestamp": now // 1_000}
     message = {"id": id, "method": "userDataStream.subscribe.signature", "params": sign_sorted(params, key)}
     return msgspec.json.encode(message).decode()
 

@@ -46,12 +46,17 @@ class Contract:
     scope: Scope
     repeat: Repeat
     lookup: Lookup
-    deadline: int
-    """After the sending, how long the venue may still take the order up; then it never will."""
+    window: int
+    """How late a request may arrive: codecs write this into every one. 0: the venue takes no such word."""
+    handling: int
+    """For how long the venue may go on working on a request that arrived in time."""
     lag: int
     """For how long an order that was taken up may be missing from what lookups find."""
-    deadline_parameter: str = ""
-    """What an order carries to hold the venue to ``deadline``; empty: it takes no such word."""
+
+    @property
+    def deadline(self) -> int:
+        """After the sending, how long the venue may still take the order up; then it never will."""
+        return self.window + self.handling
 
     @property
     def final_after(self) -> int:
@@ -64,31 +69,31 @@ class Contract:
         return self.scope is Scope.ACCOUNT
 
 
-IN_PROCESS = Contract(Scope.OPEN, Repeat.REFUSED, Lookup.BY_ID, deadline=0, lag=0)
+IN_PROCESS = Contract(Scope.OPEN, Repeat.REFUSED, Lookup.BY_ID, window=0, handling=0, lag=0)
 """A venue in this process: it has what it was given, so nothing is ever sent to it once more."""
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType(
     {
         # "unique among open orders", taken again once filled (rest-api.md); the server gives a request up after 10 s,
-        # and recvWindow (5 s) is checked again right before matching. Lookups read memory, then the database.
+        # and recvWindow is checked again right before matching. Lookups read memory, then the database.
         "binance": Contract(
             Scope.OPEN,
             Repeat.REFUSED,
             Lookup.BY_ID,
-            deadline=15 * SECOND,
+            window=5 * SECOND,
+            handling=10 * SECOND,
             lag=1 * SECOND,
-            deadline_parameter="recvWindow",
         ),
         # A repeat gets the original order, no expiry is stated; orders are listed, not asked for by client id. It takes
-        # no deadline: that a request is dead after a minute is an assumption.
-        "coinbase": Contract(Scope.ACCOUNT, Repeat.ORIGINAL, Lookup.LISTED, deadline=60 * SECOND, lag=2 * SECOND),
+        # no window: that a request is dead after a minute is an assumption.
+        "coinbase": Contract(
+            Scope.ACCOUNT, Repeat.ORIGINAL, Lookup.LISTED, window=0, handling=60 * SECOND, lag=2 * SECOND
+        ),
         # cl_ord_id is unique among the client's open orders (clordid.md); the matching engine refuses what comes after
         # ``deadline``, which an order names.
-        "kraken": Contract(
-            Scope.OPEN, Repeat.REFUSED, Lookup.BY_ID, deadline=5 * SECOND, lag=2 * SECOND, deadline_parameter="deadline"
-        ),
-        # A repeat is refused for ever (422, 40010001): it says that the first one exists. No deadline: as at Coinbase.
-        "alpaca": Contract(Scope.ACCOUNT, Repeat.REFUSED, Lookup.BY_ID, deadline=60 * SECOND, lag=2 * SECOND),
+        "kraken": Contract(Scope.OPEN, Repeat.REFUSED, Lookup.BY_ID, window=5 * SECOND, handling=0, lag=2 * SECOND),
+        # A repeat is refused for ever (422, 40010001): it says that the first one exists. No window: as at Coinbase.
+        "alpaca": Contract(Scope.ACCOUNT, Repeat.REFUSED, Lookup.BY_ID, window=0, handling=60 * SECOND, lag=2 * SECOND),
     }
 )
 """Venue name -> its contract; also of those whose orders the kit does not speak yet."""

@@ -18,7 +18,7 @@ class PublicOnly:
 
     title: str
 
-    def sign(self, call: Call[T], key: Key, now: int, recv_window_ms: int = 5_000) -> Call[T]:
+    def sign(self, call: Call[T], key: Key, now: int) -> Call[T]:
         """``call`` as it is where it is open to anybody; UsageError for one that needs a key."""
         if call.auth is Auth.NONE:
             return call

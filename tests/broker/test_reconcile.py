@@ -264,7 +264,7 @@ def test_what_was_traded_while_an_order_was_in_doubt_is_looked_at_again(
     record = world.desk.place(BUY, Intent.keyed("a"))
     query = world.venue.query
     monkeypatch.setattr(world.venue, "query", lambda instrument, client_id, since=0: None)
-    monkeypatch.setattr(world.desk, "contract", replace(world.desk.contract, deadline=3 * MINUTE))
+    monkeypatch.setattr(world.desk, "contract", replace(world.desk.contract, handling=3 * MINUTE))
     world.clock.advance(2 * MINUTE)
     assert reconcile(world.desk) == []
     world.clock.advance(2 * MINUTE)

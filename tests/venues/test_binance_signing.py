@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import traceback
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
@@ -11,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from kit.clock import SECOND
 from kit.errors import KeyRefused
 from kit.venues.base import Auth, Call, Key
-from kit.venues.binance import BINANCE
+from kit.venues.binance import BINANCE, Binance
 from kit.venues.binance_signing import sign_sorted, signature
 
 ORDER = (
@@ -50,6 +52,16 @@ def test_the_published_hmac_vectors_come_out(key: Key, symbol: str, expected: st
         ("timestamp", "1499827319559"),
         ("signature", expected),
     )
+
+
+def test_a_request_tells_the_venue_the_window_that_the_contract_counts_on(key: Key) -> None:
+    class Hurried(Binance):
+        contract = replace(Binance.contract, window=2 * SECOND)
+
+    hurried = Hurried()
+    assert dict(hurried.sign(order_call(), key, NOW).params)["recvWindow"] == "2000"
+    assert '"recvWindow":2000' in hurried.user_subscribe(key, NOW, 1)
+    assert BINANCE.contract.final_after - hurried.contract.final_after == 3 * SECOND
 
 
 def test_ed25519_signs_the_percent_encoded_query_and_its_signature_is_percent_encoded_in_turn() -> None:
