@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from kit.broker.gate import Gate, View
 from kit.broker.gateway import Accepted, Gateway, Outcome, Refused, Unknown
+from kit.broker.interrupts import interruptible, whole
 from kit.broker.ledger import DOUBTFUL, Ledger, Watcher
 from kit.broker.reconcile import told
 from kit.clock import HOUR, SECOND, Clock
@@ -120,8 +121,9 @@ class Desk:
         OutcomeUnknown when the venue did not answer, Unreached when the cancel took no effect on an open order.
         """
         record = self.ledger.order(client_id)
-        with self.changed:
-            self.changed.wait_for(lambda: not self.being_sent(client_id))
+        if self.being_sent(client_id):
+            with self.changed:
+                self.changed.wait_for(lambda: not self.being_sent(client_id))
         if record.status.final:
             return record
         outcome = self.gateway.cancel(self.ledger.instrument(record), client_id)
@@ -238,6 +240,7 @@ class Desk:
 
     # -- inside
 
+    @whole
     def _known_or_sent(self, intent: Intent, entry: Intended, view: View) -> OrderRecord:
         """Written down and sent, unless another thread was first with the same intent."""
         sending = ""
@@ -266,7 +269,8 @@ class Desk:
 
     def _submit(self, instrument: Instrument, entry: Intended) -> Outcome:
         try:
-            return self.gateway.submit(instrument, entry.request, entry.client_id)
+            with interruptible():
+                return self.gateway.submit(instrument, entry.request, entry.client_id)
         except BaseException as error:  # a cell interrupted while it waits, too: the order may be there
             self.ledger.doubt(entry.client_id, f"interrupted by {type(error).__name__} while it was being sent")
             raise

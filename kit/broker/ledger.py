@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from decimal import Decimal
 
+from kit.broker.interrupts import interrupt_now, whole
 from kit.broker.past import Past
 from kit.clock import MINUTE, Clock
 from kit.errors import JournalUnwritable, UnknownName
@@ -97,6 +98,7 @@ class Ledger:
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
+    @whole
     @exactly
     def intend(self, entry: Intended, instrument: Instrument) -> None:
         """Write an intent down, then count with it. Raises JournalUnwritable: then it was never meant."""
@@ -104,6 +106,7 @@ class Ledger:
             self._flush()
             try:
                 self.journal.intend(entry, instrument)
+                interrupt_now()
             except (KeyboardInterrupt, SystemExit):  # a cell interrupted while the disk was busy
                 self.journal.withdraw(entry.client_id)
                 raise
@@ -115,6 +118,7 @@ class Ledger:
         """Take in one report, from any thread."""
         self.hear((report,))
 
+    @whole
     @exactly
     def hear(self, reports: Iterable[Report]) -> None:
         """Take in what the venue says, in its order: a repeat changes nothing, a stranger's is not ours to keep.
@@ -136,6 +140,7 @@ class Ledger:
             for watcher in list(self._watchers):
                 watcher(record, entry.report)
 
+    @whole
     @exactly
     def doubt(self, client_id: str, reason: str) -> None:
         """The order was sent and nobody knows what became of it."""

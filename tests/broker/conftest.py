@@ -248,3 +248,8 @@ def market() -> Any:
 @pytest.fixture
 def btc() -> Instrument:
     return BTC
+
+
+@pytest.fixture
+def make_world() -> Any:
+    return World
