@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from kit.clock import SECOND
-from kit.market.book import Book, BookRule
+from kit.market.book import Book
 from kit.market.book_strand import BookStrand
 from kit.market.candle_ring import CandleRing
 from kit.market.candle_strand import CandleStrand
@@ -25,6 +25,7 @@ from kit.market.folded_strand import FoldedStrand
 from kit.market.quote_ring import QuoteRing
 from kit.market.quote_strand import QuoteStrand, prices
 from kit.market.strand import DEPTH, Ask, Due, Gap, Host, Need, Strand
+from kit.market.streamed import Streamed
 from kit.market.trade_ring import TradeRing
 from kit.market.trade_strand import TradeStrand
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
@@ -43,21 +44,16 @@ MarketEvent = Candle | Trade | Quote | BookDelta | BookSnapshot
 class Mirror:
     """The picture of one instrument; ``version`` counts its changes.
 
-    ``rest`` are the questions that can be asked (a tape answers few); without ``bars`` candles are folded from trades,
-    without ``quotes`` the quote is the top of the book. ``stale_after`` (s) is how long quotes and book may go without
-    proof.
+    ``rest`` are the questions that can be asked (a tape answers few). ``stale_after`` (s) is how long quotes and book
+    may go without proof.
     """
 
     def __init__(
         self,
         symbol: str,
         interval: str,
+        streamed: Streamed = Streamed(),  # noqa: B008 - it is frozen
         *,
-        rule: BookRule = BookRule.IDS,
-        depth: int | None = None,
-        bars: bool = True,
-        quotes: bool = True,
-        says_closed: bool = True,
         candle_rows: int = 10_000,
         trade_rows: int = 50_000,
         quote_rows: int = 50_000,
@@ -78,36 +74,35 @@ class Mirror:
         self._probes: dict[Need, Due] = {}
         self._follower: dict[Channel, Channel] = {}
         """Channels that the venue does not stream are made of ones that it does, and come and go with them."""
-        if not quotes:
+        if not streamed.quotes:
             rest -= {Need.QUOTE}
             self._follower[Channel.BOOK] = Channel.QUOTE
-        if not bars:
+        if not streamed.bars:
             self._follower[Channel.TRADE] = Channel.CANDLE
         host, slow = Host(rest, self._needs, self._lost, self._missed), stale_after * SLOW
+        self.book = Book(symbol, streamed.book, streamed.depth)
         self.trade = TradeStrand(host, trade_rows, stale_after=slow)
-        self.candle: CandleStrand
-        if bars:
-            self.candle = CandleStrand(host, interval, candle_rows, says_closed=says_closed, stale_after=slow)
-            traded = self.trade.take
-        else:
-            self.candle = folded = FoldedStrand(host, symbol, interval, candle_rows, self.trade.ring, stale_after=slow)
-            traded = partial(self._take_trade, folded)
+        self.candle = (
+            CandleStrand(host, interval, candle_rows, says_closed=streamed.says_closed, stale_after=slow)
+            if streamed.bars
+            else FoldedStrand(host, symbol, interval, candle_rows, self.trade.ring, stale_after=slow)
+        )
         self.touch = QuoteStrand(host, quote_rows, patience=self._patience, stale_after=stale_after)
-        book = Book(symbol, rule, depth)
-        self.depth = BookStrand(host, book, quote_rows, stale_after=stale_after, depth=snapshot_levels)
-        self.strands: dict[Channel, Strand] = {
-            Channel.TRADE: self.trade,
-            Channel.CANDLE: self.candle,
-            Channel.QUOTE: self.touch,
-            Channel.BOOK: self.depth,
-        }
-        self.book = book
-        self._takers: dict[type, Callable[[Any, int], None]] = {
-            Trade: traded,
+        self.depth = BookStrand(host, self.book, quote_rows, stale_after=stale_after, depth=snapshot_levels)
+        strands: tuple[Strand, ...] = self.trade, self.candle, self.touch, self.depth
+        self.strands = {strand.channel: strand for strand in strands}
+        self._takers = self._by_type(streamed)
+
+    def _by_type(self, streamed: Streamed) -> dict[type, Callable[[Any, int], None]]:
+        """Who takes what the stream brings."""
+        depth = self.depth.take if streamed.quotes else self._take_depth
+        trade = partial(self._take_trade, self.candle) if isinstance(self.candle, FoldedStrand) else self.trade.take
+        return {
+            Trade: trade,
             Candle: self.candle.take,
             Quote: self.touch.take,
-            BookDelta: self.depth.take if quotes else self._take_depth,
-            BookSnapshot: self.depth.take if quotes else self._take_depth,
+            BookDelta: depth,
+            BookSnapshot: depth,
         }
 
     # -- what may be read

@@ -67,17 +67,7 @@ class Live:
         self.instrument, self.interval, self.environment = instrument, interval, environment
         self._codec, self._rest, self._loop, self._clock = codec, rest, loop, clock
         self._on_close, self._record = on_close, record
-        rules = codec.streaming
-        self._mirror = Mirror(
-            instrument.symbol,
-            interval,
-            rule=rules.book,
-            depth=rules.depth,
-            bars=rules.bars,
-            quotes=rules.quotes,
-            says_closed=rules.says_closed,
-            stale_after=stale_after,
-        )
+        self._mirror = Mirror(instrument.symbol, interval, codec.streaming, stale_after=stale_after)
         self._book = SharedBook(self._mirror.book)
         self._labels: dict[Any, Any] = {"symbol": self.symbol, "venue": codec.name, "environment": environment}
         self._boxes: list[Outbox] = []

@@ -7,7 +7,7 @@ what had come would be on the tape.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kit.market.latency import Latency
@@ -61,7 +61,7 @@ class Player:
         """When the book was lost, and why."""
         self.asked: Ask | None = None
         """The question for the book that no answer has met yet."""
-        self._streaming, self._depth, self._rows = streaming, depth, rows
+        self._streaming, self._rows = replace(streaming, depth=depth or streaming.depth), rows
         self.mirror = self._mirror(INTERVAL, rows)
         self.mirrors: tuple[Mirror, ...] = (self.mirror,)
         self.bars: dict[str, Mirror] = {}
@@ -69,15 +69,10 @@ class Player:
         self._whole = False
 
     def _mirror(self, interval: str, rows: int) -> Mirror:
-        rules = self._streaming
         mirror = Mirror(
             self.symbol,
             interval,
-            rule=rules.book,
-            depth=self._depth or rules.depth,
-            bars=rules.bars,
-            quotes=rules.quotes,
-            says_closed=rules.says_closed,
+            self._streaming,
             trade_rows=rows,
             quote_rows=rows,
             stale_after=FOREVER,

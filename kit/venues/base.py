@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kit.errors import KitError
-from kit.market.book import BookRule
+from kit.market.streamed import Streamed
 from kit.model import (
     Balance,
     BookDelta,
@@ -184,25 +184,16 @@ Event = MarketEvent | Ack | Goodbye | Numbered
 """What a market-data frame holds."""
 
 
-@dataclass(frozen=True)
-class Streaming:
+@dataclass(frozen=True, kw_only=True)
+class Streaming(Streamed):
     """What a venue's streams can do and how much they allow."""
 
-    book: BookRule
-    bars: bool
-    """It streams bars of every interval; else they are folded from trades."""
-    quotes: bool
-    """It streams every change of the best bid and ask; else the quote is the top of the book."""
-    says_closed: bool
-    """It says when a bar has closed; else a bar has when the next one begins."""
     channels: int
     """Streams that one connection may carry."""
     messages: tuple[int, float]
     """So many messages in so many seconds we may send on a connection."""
     attempts: tuple[int, float]
     """So many connections we may open in so many seconds."""
-    depth: int | None = None
-    """Levels a side that a book streams, None where all of them."""
     lifetime: float | None = None
     """Seconds after which the venue ends a connection; None: it does not say."""
     batch: int = 200

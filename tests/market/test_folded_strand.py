@@ -15,6 +15,7 @@ from kit.market.feed import FeedState
 from kit.market.folded_strand import REFRESH
 from kit.market.mirror import Mirror
 from kit.market.strand import LAG_TRIES, Ask, Need
+from kit.market.streamed import Streamed
 from kit.model import Channel, Side, Trade
 
 OPENS = 1_700_000_000 * SECOND // MINUTE * MINUTE
@@ -37,9 +38,8 @@ class Desk:
     """A mirror, and what it has asked REST and has not been told yet."""
 
     def __init__(self, held: Sequence[Trade], told: dict[str, npt.NDArray[Any]], trade_rows: int = 100) -> None:
-        self.mirror = Mirror(
-            "X", "1m", rule=BookRule.CONNECTION, bars=False, quotes=False, says_closed=False, trade_rows=trade_rows
-        )
+        streamed = Streamed(book=BookRule.CONNECTION, bars=False, quotes=False, says_closed=False)
+        self.mirror = Mirror("X", "1m", streamed, trade_rows=trade_rows)
         self.now = NOW
         self.asked: dict[Need, Ask] = {}
         self.mirror.start()

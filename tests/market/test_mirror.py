@@ -20,6 +20,7 @@ from kit.market.candles import FLOATS, no_columns, open_times
 from kit.market.feed import Feed, FeedEvent, FeedState
 from kit.market.mirror import Mirror
 from kit.market.strand import PAGE, Ask, Need
+from kit.market.streamed import Streamed
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Side, Trade
 from kit.venues.binance import BINANCE
 
@@ -423,7 +424,7 @@ def test_updates_lost_while_the_book_awaits_its_snapshot_tell_that_quotes_were_l
 
 def test_a_bar_that_only_rest_has_told_of_is_asked_for_once_more_where_no_closing_is_said() -> None:
     """Kraken says no close: REST's version may be some seconds old when the next bar begins."""
-    scene = Scene(says_closed=False, stale_after=600)
+    scene = Scene(streamed=Streamed(says_closed=False), stale_after=600)
     scene.up()
     old = {ask: scene.venue.answer(ask) for ask in scene.mirror.asks(scene.now)}
     scene.venue.trade(scene.now, 105.0)  # before the stream says a word, after REST has answered

@@ -155,15 +155,10 @@ class World:
     def _seat(self, market: Market, rows: Sequence[int]) -> Seat:
         native, interval = market.native, market.interval
         candles, trades, quotes = rows
-        rules = self._codec.streaming
         mirror = Mirror(
             native,
             interval,
-            rule=rules.book,
-            depth=rules.depth,
-            bars=rules.bars,
-            quotes=rules.quotes,
-            says_closed=rules.says_closed,
+            self._codec.streaming,
             stale_after=STALE_AFTER,
             candle_rows=candles,
             trade_rows=trades,
