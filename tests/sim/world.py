@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -42,8 +41,6 @@ STORM = 50.0
 RECOVERY = 150.0
 """Seconds after which, everything healed, all must be LIVE."""
 STALE_AFTER, MUTE_AFTER = 6.0, 10.0
-UNSEEN = round(STALE_AFTER * SECOND) + SLACK
-"""µs for which a channel may be mute before that must have been noticed."""
 SNAPSHOTS = (4, 6.0)
 """So many book snapshots in so many seconds, for all instruments together."""
 SPARE = 4 * SECOND
@@ -129,8 +126,8 @@ class World:
         self._count = 0
         self._awake = 0
         self._offsets = [(0, 0)]
-        self._late: deque[tuple[int, int]] = deque()
-        """When frames came that had been on their way for long, and how long."""
+        self._late: list[tuple[int, int]] = []
+        """When frames came that had been on their way for long, and how long: the later, the less."""
         self.error: Exception | None = None
         self._links: set[int] = set()
         """Those that stand, as far as we know."""
@@ -332,17 +329,22 @@ class World:
             for ask in seat.mirror.asks(self.local):
                 self._ask(seat, ask)
         for channel in channels or Channel:
-            state = seat.witness.look(channel, self.local, self.now, self._lateness())
+            late = self._lateness(seat.feeds[channel].stale_after + SLACK)
+            state = seat.witness.look(channel, self.local, self.now, late)
             if state is not seat.states.get(channel):
                 seat.states[channel] = state
                 self.note("state", seat.market.native, channel, state)
 
-    def _lateness(self) -> int:
-        """How late frames have come of late, µs: what says nothing of its own time can't be known to be old."""
+    def _lateness(self, within: int) -> int:
+        """How late frames came ``within`` µs, at most: a feed is as young as they, whatever they tell of."""
+        return next((each for at, each in self._late if at >= self.now - within), 0)
+
+    def _came_late(self, by: int) -> None:
         late = self._late
-        while late and late[0][0] < self.now - UNSEEN:
-            late.popleft()
-        return max((each for _, each in late), default=0)
+        while late and late[-1][1] <= by:
+            late.pop()
+        if not late or late[-1][0] < self.now:
+            late.append((self.now, by))
 
     def _look_at_touched(self) -> None:
         while self.touched:
@@ -362,7 +364,7 @@ class World:
         if self._asleep(self.hear_frame, link, frame, told, sent):
             return
         if self.now - sent > SECOND:
-            self._late.append((self.now, self.now - sent))
+            self._came_late(self.now - sent)
         self.note("frame", link, *told)
         self.supervisor.received(link, frame, self.local)
         self._look_at_touched()
