@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, getcontext, setcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -33,8 +32,14 @@ def exactly(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def exact(*args: P.args, **kwargs: P.kwargs) -> T:
-        with localcontext(EXACT):
+        given = getcontext()
+        if given is EXACT:
             return function(*args, **kwargs)
+        try:
+            setcontext(EXACT)
+            return function(*args, **kwargs)
+        finally:
+            setcontext(given)
 
     return exact
 
@@ -66,8 +71,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
         return self.qty * mark - self.cost
 
 
-@dataclass(frozen=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """What an order locks of an asset; ``rate`` is the lock per base quantity still to fill (None: what it spends)."""
 
     asset: str
@@ -135,18 +139,19 @@ class Account:
             account._locked[held.asset] = EXACT.add(account._locked[held.asset], held.amount)
         return account
 
+    @exactly
     def apply(self, fill: Fill, instrument: Instrument) -> None:
         """Take in one fill: money moves, the position follows, and the order's lock shrinks by its share."""
-        with localcontext(EXACT):
-            sign = fill.side.sign
-            self._add(instrument.base, sign * fill.qty)
-            self._add(instrument.quote, -sign * fill.notional)
-            self._add(fill.fee_asset, -fill.fee)
-            self._draw(fill)
-            before = self._positions.get(instrument.symbol) or Position(symbol=instrument.symbol)
-            step = _bought if fill.side is Side.BUY else _sold
-            self._positions[instrument.symbol] = step(before, fill, instrument)
+        sign = fill.side.sign
+        self._add(instrument.base, sign * fill.qty)
+        self._add(instrument.quote, -sign * fill.notional)
+        self._add(fill.fee_asset, -fill.fee)
+        self._draw(fill)
+        before = self._positions.get(instrument.symbol) or Position(symbol=instrument.symbol)
+        step = _bought if fill.side is Side.BUY else _sold
+        self._positions[instrument.symbol] = step(before, fill, instrument)
 
+    @exactly
     def reserve(self, client_id: str, asset: str, amount: Decimal, *, qty: Decimal | None = None) -> None:
         """Lock ``amount`` of an asset for an order, in place of what it had locked before.
 
@@ -157,19 +162,18 @@ class Account:
         if amount < 0:
             raise UsageError(f"order {client_id} can't reserve {amount} {asset}: the amount is negative")
         self.release(client_id)
-        with localcontext(EXACT):
-            self._reserved[client_id] = Reservation(asset, amount, amount / qty if qty else None)
-            self._locked[asset] += amount
+        self._reserved[client_id] = Reservation(asset, amount, amount / qty if qty else None)
+        self._locked[asset] += amount
 
+    @exactly
     def release(self, client_id: str, amount: Decimal | None = None) -> None:
         """Free ``amount`` of what an order locks, or all of it. Nothing locked: nothing happens."""
         held = self._reserved.get(client_id)
         if held is None:
             return
-        with localcontext(EXACT):
-            freed = held.amount if amount is None else min(amount, held.amount)
-            self._locked[held.asset] -= freed
-            rest = held.amount - freed
+        freed = held.amount if amount is None else min(amount, held.amount)
+        self._locked[held.asset] -= freed
+        rest = held.amount - freed
         if rest:
             self._reserved[client_id] = Reservation(held.asset, rest, held.rate)
         else:
@@ -198,14 +202,14 @@ class Account:
         """Every instrument ever traded, flat ones too, by symbol."""
         return dict(self._positions)
 
+    @exactly
     def equity(self, marks: Mapping[str, Decimal], quote: str) -> Decimal:
         """Everything the account holds, in ``quote``.
 
         ``marks`` are prices by our symbol; an asset is valued by ASSET/QUOTE or QUOTE/ASSET. Raises UsageError
         when a held asset has no mark: an unknown value is not zero.
         """
-        with localcontext(EXACT):
-            return sum((_worth(asset, total, marks, quote) for asset, total in self._total.items() if total), ZERO)
+        return sum((_worth(asset, total, marks, quote) for asset, total in self._total.items() if total), ZERO)
 
     def _add(self, asset: str, amount: Decimal) -> None:
         self._total[asset] = self.total(asset) + amount

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal, Inexact, localcontext
+from decimal import Decimal, Inexact, getcontext, localcontext
 
 import pytest
 from hypothesis import given
@@ -292,6 +292,18 @@ def test_a_notebooks_own_decimal_context_changes_nothing(fills: list[Fill]) -> N
         narrow = folded(fills)
     assert narrow.balances() == plain.balances()
     assert narrow.positions() == plain.positions()
+
+
+def test_the_callers_decimal_context_is_given_back_whatever_happens() -> None:
+    account = Account(START)
+    with localcontext(prec=5) as own:
+        account.reserve("a", "USDT", D("1.2345678"), qty=D(1))
+        assert getcontext() is own
+        with pytest.raises(UsageError):
+            account.reserve("a", "USDT", D(-1))
+        assert getcontext() is own
+    assert account.reserved("a") == D("1.2345678")
+    assert EXACT.prec == 60
 
 
 @given(st.lists(orders, max_size=20))
