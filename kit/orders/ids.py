@@ -16,18 +16,21 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from kit.errors import UsageError
 
 ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 LENGTH = 18
+IDS = len(ALPHABET) ** LENGTH
 """88 bits: among a thousand million ids two are the same once in 800 million times."""
+_PAIRS = [low + high for high in ALPHABET for low in ALPHABET]
+"""Two letters at a time, the lower first."""
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """What makes an order this order and no other.
 
     ``parts`` identify it (a key; a cell and its call; a strategy, a decision time and a leg).
@@ -61,9 +64,9 @@ def client_id(account: str, session: str, intent: Intent) -> str:
     for part in (account, session, *intent.parts, str(intent.again)):
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    number = int.from_bytes(digest.digest(), "big")
-    letters = []
-    for _ in range(LENGTH):
-        number, index = divmod(number, len(ALPHABET))
-        letters.append(ALPHABET[index])
-    return "".join(letters)
+    number = int.from_bytes(digest.digest(), "big") % IDS
+    pairs = []
+    for _ in range(LENGTH // 2):
+        number, index = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[index])
+    return "".join(pairs)
