@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from numbers import Real
 
+import msgspec
+
 from kit.errors import BadOrder
 from kit.model import Instrument, OrderRequest, OrderType, on_grid
 
@@ -69,8 +71,7 @@ def check(instrument: Instrument, request: OrderRequest, reference: Decimal | No
     return None
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(msgspec.Struct, frozen=True):
     """Where amounts may stand: multiples of ``step`` from ``low`` to ``high`` (0: not limited).
 
     The grid starts at 0, not at the minimum (filters.md: ``price % tickSize == 0``).
@@ -85,15 +86,16 @@ class Steps:
         """What is wrong with an amount: none at all, too low, too high, between two steps; or nothing."""
         if not value.is_finite() or value <= 0 or value > LARGEST:
             return f"{what} {value} is not an amount above 0"
-        said = f"{what} {plain(value)} is"
         if self.low and value < self.low:
-            return f"{said} below the minimum {plain(self.low)}; nearest: {plain(self._up(self.low))}"
-        if self.high and value > self.high:
-            return f"{said} above the maximum {plain(self.high)}; nearest: {plain(self._down(self.high))}"
-        if not self.step or value % self.step == 0:
+            wrong, near = f"below the minimum {plain(self.low)}", [self._up(self.low)]
+        elif self.high and value > self.high:
+            wrong, near = f"above the maximum {plain(self.high)}", [self._down(self.high)]
+        elif self.step and value % self.step:
+            wrong = f"not a multiple of the {self.name} {plain(self.step)}"
+            near = [n for n in (self._down(value), self._up(value)) if self._allows(n)]
+        else:
             return ""
-        near = [n for n in (self._down(value), self._up(value)) if self._allows(n)]
-        return f"{said} not a multiple of the {self.name} {plain(self.step)}; nearest: {' or '.join(map(plain, near))}"
+        return f"{what} {plain(value)} is {wrong}; nearest: {' or '.join(map(plain, near))}"
 
     def _allows(self, value: Decimal) -> bool:
         return value > 0 and value >= self.low and (not self.high or value <= self.high)
@@ -139,14 +141,14 @@ def _notional(instrument: Instrument, request: OrderRequest, reference: Decimal 
     if price is None or (request.price is None and not instrument.notional_applies_to_market):
         return ""
     worth, low, high = request.qty * price, instrument.min_notional, instrument.max_notional
-    said = f"{plain(request.qty)} {instrument.base} at {plain(price)} is worth {plain(worth)} {instrument.quote}"
     if low and worth < low:
-        enough = on_grid(low / price, instrument.lot, ROUND_CEILING)
-        return f"{said}, below the minimum notional {plain(low)}; nearest quantity: {plain(enough)}"
-    if high and worth > high:
-        fewer = on_grid(high / price, instrument.lot, ROUND_FLOOR)
-        return f"{said}, above the maximum notional {plain(high)}; nearest quantity: {plain(fewer)}"
-    return ""
+        wrong, near = f"below the minimum notional {plain(low)}", on_grid(low / price, instrument.lot, ROUND_CEILING)
+    elif high and worth > high:
+        wrong, near = f"above the maximum notional {plain(high)}", on_grid(high / price, instrument.lot, ROUND_FLOOR)
+    else:
+        return ""
+    said = f"{plain(request.qty)} {instrument.base} at {plain(price)} is worth {plain(worth)} {instrument.quote}"
+    return f"{said}, {wrong}; nearest quantity: {plain(near)}"
 
 
 Rule = Callable[[Instrument, OrderRequest, Decimal | None], str]
