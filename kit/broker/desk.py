@@ -98,7 +98,6 @@ class Desk:
         if known is not None:
             return known
         view = self.gate.look(request.symbol)
-        self.gate.check(request, view, despite)
         entry = Intended(
             client_id=self.client_id(intent),
             session=self.session,
@@ -169,7 +168,7 @@ class Desk:
         Raises BadOrder when that was another order, IntentExpired when nobody named the intent and it is
         too long ago for a re-run to mean it again.
         """
-        record = self.records.get(self.client_id(intent))
+        record = self.ledger.find(self.client_id(intent))
         if record is None:
             return None
         _same_order(record, request, intent)
@@ -185,7 +184,6 @@ class Desk:
     def vet(self, request: OrderRequest, *, replaces: str) -> None:
         """Raise BadOrder, Halted, StalePicture or RiskRefused if the order could not leave now in place of another."""
         view = self.gate.look(request.symbol)
-        self.gate.check(request, view)
         with self.changed:
             self.gate.admit(request, view, replaces=replaces)
 
@@ -249,7 +247,7 @@ class Desk:
                 known = self.known(intent, entry.request, entry.time)
                 if known is not None:
                     return known
-                self.gate.admit(entry.request, view)
+                self.gate.admit(entry.request, view, despite=entry.despite)
                 sending = entry.client_id
                 self.ledger.sending.add(sending)
                 self.ledger.intend(entry, view.instrument)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from kit.broker.ledger import Ledger, reference_price
 from kit.clock import MINUTE, Clock, VenueClock
 from kit.errors import BadOrder, Halted, RiskRefused, Shortfall, StalePicture
 from kit.market.feed import FeedState, Picture
-from kit.model import Instrument, OrderRequest, Side
+from kit.model import ZERO, Instrument, OrderRequest, Side
 from kit.orders import risk, rules
 from kit.orders.freshness import Freshness, Sight, shortfalls
+from kit.orders.lifecycle import OrderRecord
 from kit.orders.request import describe
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """What an order is decided on: its instrument, and the market's picture of it now."""
 
     instrument: Instrument
@@ -60,20 +61,20 @@ class Gate:
         """The instrument and its picture now; asking may open what shows it."""
         return View(self._instruments(symbol), self._picture(symbol))
 
-    def check(self, request: OrderRequest, view: View, despite: tuple[str, ...] = ()) -> None:
-        """Raise BadOrder, Halted or StalePicture if the order can't leave on what is seen."""
-        violation = rules.check(view.instrument, request, view.reference(request.side))
+    def admit(self, request: OrderRequest, view: View, *, despite: tuple[str, ...] = (), replaces: str = "") -> None:
+        """Raise BadOrder, Halted, StalePicture or RiskRefused if the order can't leave on what is seen.
+
+        It is the last look, with the ledger held. The order ``replaces`` is as good as gone.
+        """
+        reference = view.reference(request.side)
+        violation = rules.check(view.instrument, request, reference)
         if violation is not None:
             raise BadOrder(f"{violation.filter}: {violation.message}; nothing was sent")
         self.refuse_halted()
         missing = [s for s in shortfalls(request.symbol, self._sight(view), self.freshness) if s.name not in despite]
         if missing:
             raise StalePicture(_stale(self._name, missing, view.picture), shortfalls=missing)
-
-    def admit(self, request: OrderRequest, view: View, *, replaces: str = "") -> None:
-        """Raise Halted or RiskRefused: the last look, with the ledger held. ``replaces`` is as good as gone."""
-        self.refuse_halted()
-        objection = risk.first_objection(self._context(request, view, replaces))
+        objection = risk.first_objection(self._context(request, view, reference, replaces))
         if objection is not None:
             raise RiskRefused(f"{describe(request)} was not sent: {objection}")
 
@@ -93,25 +94,28 @@ class Gate:
         first = f"{describe(waiting[0].request)}, {waiting[0].client_id}," if waiting else ""
         return f"{first} was sent and not answered for yet" if waiting else ""
 
-    def _context(self, request: OrderRequest, view: View, replaces: str) -> risk.Context:
+    def _context(self, request: OrderRequest, view: View, reference: Decimal | None, replaces: str) -> risk.Context:
         """What the risk checks look at, as if the order ``replaces`` were gone already."""
-        ledger, symbol = self._ledger, view.instrument.symbol
-        working = [record for record in ledger.working.values() if record.client_id != replaces]
-        open_here = [record for record in working if record.request.symbol == symbol]
-        buys = sum((record.remaining for record in open_here if record.request.side is Side.BUY), Decimal(0))
+        ledger, limits, symbol = self._ledger, self.limits, view.instrument.symbol
+        working = [r for r in ledger.working.values() if r.request.symbol == symbol and r.client_id != replaces]
         return risk.Context(
             view.instrument,
             request,
             ledger.account,
-            view.reference(request.side),
-            self.limits,
-            len(open_here),
-            buys,
+            reference,
+            limits,
+            len(working),
+            ZERO if limits.position_notional is None else _still_bought(working),
             freed=ledger.account.reserved(replaces),
             mid=view.mid,
-            sent_lately=ledger.meant_since(self._clock.now() - MINUTE),
-            lost_today=None if self.limits.daily_loss is None else self.lost_today(),
+            sent_lately=0 if limits.orders_per_minute is None else ledger.meant_since(self._clock.now() - MINUTE),
+            lost_today=None if limits.daily_loss is None else self.lost_today(),
         )
+
+
+def _still_bought(working: list[OrderRecord]) -> Decimal:
+    """What the buys among them may still add, in base."""
+    return sum((record.remaining for record in working if record.request.side is Side.BUY), ZERO)
 
 
 def _stale(name: str, missing: list[Shortfall], picture: Picture) -> str:

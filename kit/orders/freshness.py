@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
+import msgspec
+
 from kit.clock import SECOND
 from kit.errors import Shortfall, UnknownName, UsageError
 from kit.market.feed import STALE_AFTER, FeedState, Picture
@@ -44,8 +46,7 @@ class Freshness:
             )
 
 
-@dataclass(frozen=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """What is known when an order wants to leave."""
 
     picture: Picture

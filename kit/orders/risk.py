@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+
 from kit.errors import BadOrder
 from kit.model import ZERO, Instrument, OrderRequest, OrderType, Side
 from kit.orders.account import MARKET_HEADROOM, Account, reservation
@@ -65,8 +67,7 @@ class Limits:
             object.__setattr__(self, "symbols", _names(self.symbols))
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What a check may look at. ``reference`` is what a taker would pay or get now, None when unknown."""
 
     instrument: Instrument

@@ -174,13 +174,14 @@ def test_an_unreconciled_account_places_nothing(world: World) -> None:
 
 
 def test_a_halt_that_comes_while_an_order_is_looked_at_stops_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    vet = world.desk.gate.check
+    look = world.desk.gate.look
 
-    def late(*what: Any) -> None:
-        vet(*what)
+    def late(symbol: str) -> Any:
+        view = look(symbol)
         world.desk.journal.halt("by hand")
+        return view
 
-    monkeypatch.setattr(world.desk.gate, "check", late)
+    monkeypatch.setattr(world.desk.gate, "look", late)
     with pytest.raises(Halted, match="nothing was sent"):
         world.desk.place(market_buy(), Intent.keyed("entry"))
     assert world.venue.sent == []

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kit.errors import BadOrder
 from kit.model import Instrument, OrderRequest, OrderType, Side
