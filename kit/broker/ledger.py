@@ -60,12 +60,17 @@ class Ledger:
         self._watchers: list[Watcher] = []
         self._read()
 
+    def find(self, client_id: str) -> OrderRecord | None:
+        """The order of that client id; None when there is none."""
+        found = self._past.get(client_id)
+        return found[0] if found else None
+
     def order(self, client_id: str) -> OrderRecord:
         """The order of that client id; raises UnknownName."""
-        try:
-            return self.records[client_id]
-        except KeyError:
-            raise UnknownName("order", client_id, self.records, "(broker.orders lists this account's)") from None
+        found = self.find(client_id)
+        if found is None:
+            raise UnknownName("order", client_id, self.records, "(broker.orders lists this account's)")
+        return found
 
     def instrument(self, record: OrderRecord) -> Instrument:
         """The instrument as it was when the order was meant."""
@@ -110,7 +115,7 @@ class Ledger:
             except (KeyboardInterrupt, SystemExit):  # a cell interrupted while the disk was busy
                 self.journal.withdraw(entry.client_id)
                 raise
-            self._fold(entry)
+            self._begin(entry)
             self._written(1)
             self.changed.notify_all()
 
@@ -125,12 +130,12 @@ class Ledger:
 
         What is new of it is written down in one go.
         """
-        news = []
+        news, now = [], self._clock.now()
         with self.changed:
             for report in reports:
-                record = self.records.get(report.client_id)
-                entry = Reported(report=report, time=self._clock.now())
-                if record is not None and self._fold(entry):
+                record = self.find(report.client_id)
+                entry = Reported(report=report, time=now)
+                if record is not None and self._hear(entry, record):
                     news.append((entry, record))
             if not news:
                 return
@@ -146,7 +151,7 @@ class Ledger:
         """The order was sent and nobody knows what became of it."""
         with self.changed:
             entry = Doubted(client_id=client_id, reason=reason, time=self._clock.now())
-            if self._fold(entry):
+            if self._hear(entry, self.records[client_id]):
                 self._write((entry,))
                 self.changed.notify_all()
 
@@ -183,12 +188,15 @@ class Ledger:
         self._prices.update(checkpoint.prices)
         self._meant.extend(checkpoint.meant)
 
-    def _fold(self, entry: Entry) -> bool:
-        """Apply one entry to orders and account; False when it says nothing new."""
+    def _fold(self, entry: Entry) -> None:
+        """Apply one entry to orders and account."""
         if isinstance(entry, Intended):
             self._begin(entry)
-            return True
-        record = self.records[entry.client_id]
+        else:
+            self._hear(entry, self.records[entry.client_id])
+
+    def _hear(self, entry: Reported | Doubted, record: OrderRecord) -> bool:
+        """Apply what was heard of an order; False when it says nothing new."""
         was_final = record.status.final
         if not heard(record, entry):
             return False

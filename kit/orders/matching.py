@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from kit.errors import BookUnsynced
 from kit.model import (
+    EXACT,
     ZERO,
     Candle,
     Fees,
@@ -37,7 +38,6 @@ from kit.model import (
     Side,
     TimeInForce,
     Trade,
-    on_grid,
     worst_price,
 )
 from kit.orders.depth import Depth, Level, Liquidity, Source, Volume
@@ -345,7 +345,9 @@ class Simulator:
             side=order.request.side,
             qty=qty,
             price=price,
-            fee=on_grid(received * (self.fees.maker if maker else self.fees.taker), FEE_STEP, ROUND_CEILING),
+            fee=EXACT.multiply(received, self.fees.maker if maker else self.fees.taker).quantize(
+                FEE_STEP, ROUND_CEILING, EXACT
+            ),
             fee_asset=self.instrument.base if buying else self.instrument.quote,
             time=now,
             maker=maker,
