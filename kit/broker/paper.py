@@ -5,6 +5,11 @@ It stands behind the same seam as a real venue, so ids, risk, journal and reconc
 The journal is this venue's memory. What it holds as open is put back after a restart and goes on from
 the picture of the moment: what the market did while no process ran fills nothing. An intent
 without an answer was still on its way when the process died, so it never arrived.
+
+What the market did while the socket was down is matched when REST has told it: every trade once, in order and as of its
+own time, before the next picture. A stop that was reached meanwhile meets that picture. Two things that a venue would
+have done are not: what traded while nobody can tell any more (``live.gaps`` says from when to when) fills nothing, and
+neither does what traded before a cancel but was told of after it, for a cancel waits for no picture.
 """
 
 from __future__ import annotations
@@ -55,6 +60,9 @@ class Market(Protocol):
     def quote(self) -> Quote | None: ...
     @property
     def book(self) -> Depth: ...
+    @property
+    def last_trade(self) -> int | None: ...
+    def trades_after(self, last: int | None) -> list[Trade]: ...
     def tap(self, callback: Callable[[object, int], object]) -> Callable[[], None]: ...
 
 
@@ -65,6 +73,8 @@ class _Seat:
     instrument: Instrument
     market: Market
     leave: Callable[[], None]
+    last: int | None
+    """Up to which trade, by its id, everything was matched; None: none was told yet."""
 
 
 class PaperGateway:
@@ -176,7 +186,8 @@ class PaperGateway:
             if self._closed or (seat is not None and seat.market.state is not FeedState.CLOSED):
                 return
             market = self._market(instrument.symbol)
-            self._seats[instrument.symbol] = seat = _Seat(instrument, market, lambda: None)
+            last = market.last_trade if seat is None else seat.last
+            self._seats[instrument.symbol] = seat = _Seat(instrument, market, lambda: None, last)
             seat.leave = market.tap(partial(self._on_event, seat))
 
     def _ask(self, call: tuple[str, str], send: Callable[[int], None]) -> list[Report] | None:
@@ -197,16 +208,22 @@ class PaperGateway:
     def _on_event(self, seat: _Seat, event: object, received: int) -> None:
         """A frame of the feed, on the thread of the sockets."""
         with self._woken:
-            trade = event if isinstance(event, Trade) else None
-            if trade is not None:
-                self._newest = max(self._newest, trade.time)
-            self._see(seat, seat.market.book, trade, self._now())
+            self._see(seat, seat.market.book, event if isinstance(event, Trade) else None)
 
-    def _see(self, seat: _Seat, book: Depth, trade: Trade | None, now: int) -> None:
-        market = seat.market
-        if not self._venue.cares(seat.instrument.symbol) or market.state is not FeedState.LIVE:
+    def _see(self, seat: _Seat, book: Depth, trade: Trade | None = None) -> None:
+        """What the market shows and has traded, which is a picture or trades that came late: those before it."""
+        instrument, market = seat.instrument, seat.market
+        if not self._venue.cares(instrument.symbol) or market.state is not FeedState.LIVE:
             return
-        if self._venue.see(seat.instrument, book, market.quote, trade, now):
+        untold = [trade] if trade is not None and trade.id - 1 == seat.last else market.trades_after(seat.last)
+        if untold:
+            seat.last, self._newest = untold[-1].id, max(self._newest, untold[-1].time)
+        now = self._now()
+        if untold and untold[0] is not trade:
+            answered = self._venue.catch_up(instrument, untold, now)
+        else:
+            answered = self._venue.see(instrument, book, market.quote, trade if untold else None, now)
+        if answered:
             self._woken.notify_all()
 
     def _run(self) -> None:
@@ -234,7 +251,7 @@ class PaperGateway:
             now, seat = self._now(), self._seats.get(symbol)
             if seat is not None and now - seat.market.age * SECOND >= arrival:
                 with suppress(BookUnsynced):
-                    self._see(seat, Still(seat.market.book), None, now)
+                    self._see(seat, Still(seat.market.book))
 
     def _pause(self) -> float | None:
         """Seconds until there is something to do; None: until woken."""

@@ -127,6 +127,15 @@ class PaperVenue:
             self._reply(reports, now)
         return len(self._back) > answers
 
+    def catch_up(self, instrument: Instrument, missed: Iterable[Trade], now: int) -> bool:
+        """Trades that are told of late, oldest first, do what they would have done, as of their own time; True when the
+        venue has an answer."""
+        simulator = self._simulators[instrument.symbol]
+        reports = [report for trade in missed for report in simulator.on_trade(trade, trade.time)]
+        if reports:
+            self._reply(reports, now)
+        return bool(reports)
+
     def pass_time(self, now: int) -> None:
         """Cancels that have arrived by ``now`` take effect: they need no picture."""
         for symbol, way in self._way.items():

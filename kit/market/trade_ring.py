@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 
 from kit.market.candles import index
@@ -45,6 +46,18 @@ class TradeRing(Tail):
         self._state = (block, whole, stop + 1)
         self.last_id, self.last_time = trade.id, trade.time
         return True
+
+    def after(self, last: int | None, symbol: str) -> list[Trade]:
+        """The trades kept here whose id is above ``last`` (all when None), oldest first, as trades of ``symbol``."""
+        if last is not None and last == self.last_id:
+            return []
+        block, _, stop = self._state
+        start = max(0, stop - self.capacity)
+        if last is not None:
+            start += int(np.searchsorted(block.ints[1, start:stop], last, side="right"))
+        (price, qty), (time, ids, _) = (columns[:, start:stop].tolist() for columns in (block.floats, block.ints))
+        sides = [_BUY if code == 0 else Side.SELL for code in block.codes[0, start:stop].tolist()]
+        return [Trade(symbol, *told) for told in zip(ids, price, qty, time, sides, strict=True)]
 
     def _index(self, block: Block) -> pd.DatetimeIndex:
         return index(block.ints[0])

@@ -24,7 +24,7 @@ from kit.market.candles import Moment, labels, moment
 from kit.market.feed import FeedState, Picture
 from kit.market.mirror import Mirror
 from kit.market.strand import Gap
-from kit.model import BookSnapshot, Instrument, Quote
+from kit.model import BookSnapshot, Instrument, Quote, Trade
 from kit.net.feeder import Feeder
 from kit.net.follower import Callback, Follower
 from kit.net.history import Rest
@@ -115,6 +115,16 @@ class Live:
         """The newest public trades: index ``time`` (UTC), columns ``id price qty side source recv_ts``; side is the
         taker's."""
         return self._mirror.trades.snapshot(self._labels)
+
+    def trades_after(self, last: int | None) -> list[Trade]:
+        """The public trades kept here whose id is above ``last`` (all when None), oldest first, whether the stream or
+        REST has brought them."""
+        return self._mirror.trades.after(last, self.symbol)
+
+    @property
+    def last_trade(self) -> int | None:
+        """The id of the newest public trade, None before any."""
+        return self._mirror.trades.last_id
 
     @property
     def quotes(self) -> pd.DataFrame:

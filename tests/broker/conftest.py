@@ -58,7 +58,15 @@ class Market:
             Side.BUY: [(99.0, 1.0), (98.0, 5.0)],
             Side.SELL: [(101.0, 1.0), (102.0, 5.0)],
         }
+        self.told: list[Trade] = []
         self._callbacks: list[Callable[[object, int], object]] = []
+
+    @property
+    def last_trade(self) -> int | None:
+        return self.told[-1].id if self.told else None
+
+    def trades_after(self, last: int | None) -> list[Trade]:
+        return [trade for trade in self.told if last is None or trade.id > last]
 
     @property
     def book(self) -> Market:
@@ -99,7 +107,12 @@ class Market:
             callback(event, 0)
 
     def trade(self, price: float, qty: float, time: int, side: Side = Side.SELL) -> None:
-        self.say(Trade(self.symbol, 1, price, qty, time, side))
+        self.miss(price, qty, time, side)
+        self.say(self.told[-1])
+
+    def miss(self, price: float, qty: float, time: int, side: Side = Side.SELL) -> None:
+        """It trades, and only REST tells of it."""
+        self.told.append(Trade(self.symbol, (self.last_trade or 0) + 1, price, qty, time, side))
 
 
 class MemoryVenue:

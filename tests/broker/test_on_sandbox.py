@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 
 import kit
@@ -100,6 +101,30 @@ def test_no_order_leaves_while_the_socket_is_cut(venue: Venue, live: Live, paper
     assert paper.buy(SYMBOL, "0.01", key="blind").wait(timeout=10).status is OrderStatus.FILLED
 
 
+def test_what_the_market_trades_while_the_socket_is_cut_fills_what_rests(venue: Venue, live: Live) -> None:
+    assert venue.sandbox is not None
+    paper = kit.paper(venue, cash={"USDT": 10_000, "BTC": 1}, account="cut")
+    for off in (1, 2, 4, 8, 16, 32):
+        assert live.quote is not None
+        paper.buy(SYMBOL, "0.001", price=live.instrument.price(live.quote.bid - off), key=f"buy {off}")
+        paper.sell(SYMBOL, "0.001", price=live.instrument.price(live.quote.ask + off), key=f"sell {off}")
+    for _ in range(6):  # until the market has moved while nobody saw it
+        resting, cut = paper.orders.query("status == 'open'"), time.time()
+        venue.sandbox.fault("drop", for_=2)
+        until(lambda: live.state is not FeedState.LIVE)
+        assert live.ready(timeout=30)
+        missed = live.trades.query("source == 'backfill'").loc[pd.Timestamp(cut, unit="s", tz="UTC") :]
+        buys, sells = resting.query("side == 'buy'"), resting.query("side == 'sell'")
+        met = {*buys[buys["price"] > missed["price"].min()]["id"], *sells[sells["price"] < missed["price"].max()]["id"]}
+        if met:
+            break
+    until(lambda: bool(paper.fills["time"].isin(missed.index).any()))
+    late = paper.fills[paper.fills["time"].isin(missed.index)]
+    assert late["maker"].all()
+    assert set(late["order"]) <= met
+    paper.close()
+
+
 @pytest.mark.parametrize("opening", [kit.paper, kit.live])
 def test_an_account_may_demand_a_fresher_picture(venue: Venue, live: Live, opening: Callable[..., kit.Broker]) -> None:
     assert venue.sandbox is not None
@@ -116,6 +141,8 @@ def test_an_account_may_demand_a_fresher_picture(venue: Venue, live: Live, openi
     assert loose.buy(SYMBOL, "0.01", price=below(live, "0.05"), key="patient").status is OrderStatus.OPEN
     loose.cancel_all()
     loose.close()
+    venue.sandbox.clear_faults()
+    until(lambda: live.age < 1)  # what the silence has cost is known by then
 
 
 def test_a_taken_order_nobody_answered_for_is_found_by_its_id(venue: Venue, account: kit.Broker) -> None:

@@ -405,6 +405,104 @@ def test_a_live_frame_that_a_resting_order_depends_on_is_opened_again(
     paper.close()
 
 
+RESTING_STOP = OrderRequest(
+    symbol="BTC/USDT", side=Side.SELL, type=OrderType.STOP, qty=Decimal("0.5"), stop=Decimal(95)
+)
+
+
+class Resting:
+    """A market at 99 to 101 whose socket goes down when an order rests in it."""
+
+    def __init__(self, market: Market, btc: Instrument, request: OrderRequest) -> None:
+        self.market = market
+        self.paper, desk = gateway(market)
+        self.heard = desk.heard
+        market.trade(100, 1, _now() - SECOND)  # before the order: it fills nothing, whenever it is told
+        enough = frames_from_now_on(market)
+        assert isinstance(self.paper.submit(btc, request, "a"), Accepted)
+        enough.set()
+        time.sleep(0.02)  # the last of them is over
+        market.state = FeedState.STALE
+
+    @property
+    def fills(self) -> list[tuple[Decimal, Decimal, int]]:
+        return [(report.fill.price, report.fill.qty, report.fill.time) for report in self.heard if report.fill]
+
+    def up_again(self) -> None:
+        self.market.state = FeedState.LIVE
+        for _ in range(2):
+            self.market.tick()
+        time.sleep(0.05)  # more would have come by now
+
+
+def test_what_traded_while_the_socket_was_down_fills_a_resting_limit_when_it_is_told(
+    market: Market, btc: Instrument
+) -> None:
+    resting = Resting(market, btc, REST)
+    at = _now()
+    for price, qty in ((94, 0.2), (97, 9), (93, 0.1)):
+        market.miss(price, qty, at := at + MS)
+    market.tick()
+    assert not resting.fills
+    market.trade(94, 0.1, at + MS)  # by the stream, and still out of step
+    resting.up_again()
+    market.say(market.told[-1])  # once more
+    market.trade(94.5, 0.05, at + 2 * MS)
+    market.say(market.told[-1])
+    _until(lambda: len(resting.fills) == 4)
+    resting.paper.close()
+    assert resting.fills[:3] == [
+        (Decimal(95), Decimal("0.2"), at - 2 * MS),
+        (Decimal(95), Decimal("0.1"), at),
+        (Decimal(95), Decimal("0.1"), at + MS),
+    ]
+    assert resting.fills[3][:2] == (Decimal(95), Decimal("0.05"))
+    assert [report.kind for report in resting.heard] == [ReportKind.ACCEPTED, *4 * [ReportKind.FILLED]]
+
+
+def test_what_traded_before_an_order_arrived_fills_it_never_however_late_it_is_told(
+    market: Market, btc: Instrument
+) -> None:
+    resting = Resting(market, btc, REST)
+    market.miss(90, 9, _now() - 10 * SECOND)
+    resting.up_again()
+    resting.paper.close()
+    assert not resting.fills
+
+
+def test_a_stop_that_was_reached_while_the_socket_was_down_meets_the_first_picture_after(
+    market: Market, btc: Instrument
+) -> None:
+    resting = Resting(market, btc, RESTING_STOP)
+    market.miss(94, 9, reached := _now())
+    market.levels = {Side.BUY: [(96.0, 5.0)], Side.SELL: [(97.0, 5.0)]}
+    resting.up_again()
+    _until(lambda: resting.fills)
+    resting.paper.close()
+    triggered = next(report for report in resting.heard if report.kind is ReportKind.TRIGGERED)
+    assert triggered.time == reached
+    assert [fill[:2] for fill in resting.fills] == [(Decimal(96), Decimal("0.5"))]
+
+
+def test_a_limit_goes_on_from_the_last_trade_in_a_frame_that_is_opened_again(
+    market: Market, btc: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "ATTENDANCE", 0.01)
+    resting = Resting(market, btc, REST)
+    market.state = FeedState.LIVE
+    market.trade(94, 0.1, _now())
+    again = type(market)()
+    again.told = list(market.told)
+    again.miss(94, 0.2, _now())
+    monkeypatch.setattr(resting.paper, "_market", lambda symbol: again)
+    market.state = FeedState.CLOSED
+    _until(lambda: again._callbacks)
+    again.tick()
+    _until(lambda: len(resting.fills) == 2)
+    resting.paper.close()
+    assert [qty for _, qty, _ in resting.fills] == [Decimal("0.1"), Decimal("0.2")]
+
+
 @pytest.mark.parametrize("reads", range(6))
 def test_a_book_that_falls_out_of_step_while_it_is_looked_at_costs_no_report(
     reads: int, market: Market, btc: Instrument
@@ -425,6 +523,10 @@ def test_a_book_that_falls_out_of_step_while_it_is_looked_at_costs_no_report(
     paper.close()
     assert isinstance(outcome, Accepted)
     assert [report.kind for report in desk.heard] == [ReportKind.ACCEPTED, ReportKind.FILLED]
+
+
+def _now() -> int:
+    return WallClock().now()
 
 
 def _until(holds: Any) -> None:

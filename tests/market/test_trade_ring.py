@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,6 +40,17 @@ def test_the_trade_frame_is_indexed_by_time_and_says_where_rows_came_from() -> N
     assert frame["recv_ts"].iloc[1] == pd.Timestamp(2_300, unit="us", tz="UTC")
     assert frame.index[1] == pd.Timestamp("1970-01-01 00:00:00.002", tz="UTC")
     assert frame.attrs == {"symbol": "BTC/USDT"}
+
+
+def test_trades_after_one_are_told_as_they_were_taken() -> None:
+    made = TradeRing(40)
+    assert made.after(None, "BTC/USDT") == []
+    for n in range(0, 400, 2):
+        made.put(trade(n), "ws")
+    kept = [msgspec.structs.replace(trade(n), symbol="BTC/USDT") for n in range(320, 400, 2)]
+    assert made.after(None, "BTC/USDT") == made.after(7, "BTC/USDT") == kept
+    assert made.after(391, "BTC/USDT") == made.after(390, "BTC/USDT") == kept[-4:]
+    assert made.after(398, "BTC/USDT") == made.after(500, "BTC/USDT") == []
 
 
 def test_no_trades_is_an_empty_frame_with_the_schema() -> None:
