@@ -152,7 +152,7 @@ class Desk:
         record = self.ledger.order(client_id)
         asked = self._clock.now()
         state = self.gateway.query(self.ledger.instrument(record), client_id, record.created)
-        if state is not None and _is_ours(record, state):
+        if state is not None and _is_ours(record, state, asked):
             self.ledger.hear(told(client_id, state))
         elif state is not None and self.contract.scope is Scope.ACCOUNT:
             self._refuse_namesake(record)
@@ -281,7 +281,7 @@ class Desk:
 
     def _settle(self, client_id: str, outcome: Outcome) -> None:
         record = self.records[client_id]
-        if isinstance(outcome, Accepted) and any(r.time < record.created - NAMESAKE for r in outcome.reports):
+        if isinstance(outcome, Accepted) and self._tells_of_another(outcome, record):
             self._refuse_namesake(record)
         elif isinstance(outcome, Accepted):
             self.ledger.hear(outcome.reports)
@@ -291,6 +291,12 @@ class Desk:
             self.ledger.doubt(client_id, outcome.reason)
         elif record.status in DOUBTFUL:  # else the stream has told of it already: the no was to a copy of the request
             self.ledger.on_report(self._report(client_id, ReportKind.REJECTED, outcome.reason))
+
+    def _tells_of_another(self, outcome: Accepted, record: OrderRecord) -> bool:
+        """The answer is an older order's. Only a venue that answers a repeat with the original gives such a one:
+        elsewhere a yes is to our order, whatever our clock was when it was meant."""
+        repeats = self.contract.repeat is Repeat.ORIGINAL
+        return repeats and any(report.time < record.created - NAMESAKE for report in outcome.reports)
 
     def _refuse_namesake(self, record: OrderRecord) -> None:
         """The venue, which takes an id once, answered with an older order: ours can't come to be."""
@@ -319,9 +325,12 @@ class Desk:
         return asked - sent >= self.contract.final_after
 
 
-def _is_ours(record: OrderRecord, state: OrderState) -> bool:
-    """An order of our id that ended long before ours was meant is an older one."""
-    return not state.status.final or state.time >= record.created - NAMESAKE
+def _is_ours(record: OrderRecord, state: OrderState, asked: int) -> bool:
+    """An order of our id that ended long before ours was meant is an older one.
+
+    A clock that was ahead when it was meant has been set back by the time it is ``asked`` for.
+    """
+    return not state.status.final or state.time >= min(record.created, asked) - NAMESAKE
 
 
 def _same_order(record: OrderRecord, request: OrderRequest, intent: Intent) -> None:

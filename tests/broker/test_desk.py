@@ -399,6 +399,21 @@ def test_an_open_order_of_our_id_is_ours_whatever_the_clocks_say(world: World) -
     assert world.desk.ask(record.client_id).status is OrderStatus.OPEN
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_order_that_fills_at_once_is_ours_though_our_clock_was_ahead(world: World, *, lost: bool) -> None:
+    """As above; the answer, or what the venue says when it is asked, is of an hour before the order was meant."""
+    world.clock.advance(HOUR)
+
+    def set_right() -> None:
+        world.clock.time -= HOUR
+
+    world.venue.before = set_right
+    world.venue.lose_answer = lost
+    record = world.desk.place(market_buy(), Intent.keyed("entry"))
+    assert world.desk.ask(record.client_id).status is OrderStatus.FILLED
+    assert world.desk.account.total("BTC") > 1
+
+
 def test_a_venue_that_can_not_be_asked_changes_nothing(world: World) -> None:
     world.venue.lose_answer = world.venue.unreachable = True
     record = world.desk.place(market_buy(), Intent.keyed("entry"))
