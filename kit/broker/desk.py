@@ -16,7 +16,7 @@ from kit.broker.gateway import Accepted, Gateway, Outcome, Refused, Unknown
 from kit.broker.interrupts import interruptible, whole
 from kit.broker.ledger import DOUBTFUL, Ledger, Watcher
 from kit.broker.reconcile import told
-from kit.clock import HOUR, SECOND, Clock
+from kit.clock import HOUR, MINUTE, SECOND, Clock
 from kit.errors import BadOrder, IntentExpired, OutcomeUnknown, Unreached
 from kit.market.feed import Picture
 from kit.model import Instrument, OrderRequest, OrderState, OrderStatus, Report, ReportKind
@@ -320,9 +320,12 @@ class Desk:
         return acknowledged and self._overdue(record, asked)
 
     def _overdue(self, record: OrderRecord, asked: int) -> bool:
-        """What the venue does not show by ``asked`` does not exist."""
-        sent = max(record.updated, self._opened)  # a process that died had sent it before this one began
-        return asked - sent >= self.contract.final_after
+        """What the venue does not show by ``asked`` does not exist.
+
+        A process that died had sent it before this one began, whatever its clock said: that may have been set back since.
+        """
+        earlier = record.updated < self._opened or record.updated > asked + MINUTE
+        return asked - (self._opened if earlier else record.updated) >= self.contract.final_after
 
 
 def _is_ours(record: OrderRecord, state: OrderState, asked: int) -> bool:

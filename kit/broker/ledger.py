@@ -87,9 +87,12 @@ class Ledger:
         return {symbol: price for symbol, (_, price) in list(self._prices.items())}
 
     def meant_since(self, time: int) -> int:
-        """How many orders were meant at ``time`` (µs) or later; earlier ones are forgotten then, as after a minute."""
+        """How many orders were meant in the minute from ``time`` (µs) on.
+
+        Earlier ones are forgotten then, and those of a clock that has been set back since.
+        """
         with self.changed:
-            while self._meant and self._meant[0] < time:
+            while self._meant and not time <= self._meant[0] <= time + 2 * MINUTE:
                 self._meant.popleft()
             return len(self._meant)
 

@@ -458,6 +458,20 @@ def _dies() -> None:
     raise SystemExit
 
 
+def test_a_clock_that_was_set_back_holds_up_no_account(world: World) -> None:
+    """By three hours, between two processes: the first died before its order had an answer."""
+    world.limits = Limits(orders_per_minute=1)
+    world.venue.lose_request = True
+    record = world.desk.place(limit_buy(), Intent.keyed("entry"))
+    world.clock.time -= 3 * HOUR
+    desk = world.restart()
+    assert desk.ask(record.client_id).status is OrderStatus.UNKNOWN
+    world.clock.advance(desk.contract.final_after)
+    assert desk.ask(record.client_id).status is OrderStatus.REJECTED
+    world.venue.lose_request = False
+    assert desk.place(limit_buy(), Intent.keyed("next")).status is OrderStatus.OPEN
+
+
 def test_a_cell_interrupted_while_it_waits_leaves_an_unknown_order(world: World) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
