@@ -322,7 +322,7 @@ class Desk:
     def _overdue(self, record: OrderRecord, asked: int) -> bool:
         """What the venue does not show by ``asked`` does not exist.
 
-        A process that died had sent it before this one began, whatever its clock said: that may have been set back since.
+        A process that died had sent it before this one began, whatever its clock said: that may have been set back.
         """
         earlier = record.updated < self._opened or record.updated > asked + MINUTE
         return asked - (self._opened if earlier else record.updated) >= self.contract.final_after

@@ -157,7 +157,7 @@ class Watch:
             try:
                 self.look()
                 self.last_error = ""
-            except KitError as error:  # a disk that can't be read now may be later; nothing leaves meanwhile either
+            except Exception as error:  # the disk's or a mistake: it may go better next time, and there must be one
                 self.last_error = str(error)
 
 
@@ -167,8 +167,8 @@ def _cancelled(desk: Desk, records: list[OrderRecord], at_once: int) -> dict[str
     def trouble(client_id: str) -> str:
         try:
             desk.cancel(client_id)
-        except KitError as error:
-            return str(error)
+        except Exception as error:  # a mistake about one, too, keeps no other from being cancelled
+            return str(error) or repr(error)
         return ""
 
     names = [record.client_id for record in sorted(records, key=lambda record: desk.being_sent(record.client_id))]

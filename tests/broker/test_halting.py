@@ -183,6 +183,35 @@ def test_the_next_look_cancels_what_the_first_could_not(world: World, monkeypatc
         assert third.reason == "dinner"
 
 
+def test_a_mistake_about_one_order_keeps_no_other_from_being_cancelled_nor_ends_the_watch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bad, good), cancel = place(world, "95", "94"), world.venue.cancel
+
+    def clumsy(instrument: Instrument, client_id: str) -> object:
+        if client_id == bad:
+            raise RuntimeError("a mistake")
+        return cancel(instrument, client_id)
+
+    monkeypatch.setattr(world.venue, "cancel", clumsy)
+    halting = stop(world.desk, "enough", world.clock, **ONE_PASS)
+    assert list(halting.open.values()) == ["a mistake"]
+    assert world.desk.records[good].status == "canceled"
+    looks = iter([RuntimeError("can't start new thread")])
+
+    def tired(self: Watch) -> object:
+        for error in looks:
+            raise error
+        return look(self)
+
+    look = Watch.look
+    monkeypatch.setattr(Watch, "look", tired)
+    monkeypatch.setattr(world.venue, "cancel", cancel)
+    world.desk.journal.halt("enough")
+    with closing(Watch(world.desk, world.clock, every=0.01)), world.desk.changed:
+        assert world.desk.changed.wait_for(lambda: world.desk.records[bad].status.final, 5)
+
+
 # -- from another process
 
 
