@@ -11,7 +11,7 @@ import msgspec
 import pandas as pd
 
 from kit.broker import frames, guard, halting
-from kit.broker.desk import Desk
+from kit.broker.desk import Desk, amending
 from kit.broker.halting import Halting
 from kit.broker.order import Order
 from kit.broker.reconcile import reconcile
@@ -142,8 +142,6 @@ class Broker:
         """
         self._refuse_closed()
         found = self.order(order)
-        if self.desk.journal.get(_amending(found)):  # it is meant to be gone, not to be amended
-            self.desk.journal.set(_amending(found), "", durable=True)
         self.desk.cancel(found.id)
         return found
 
@@ -354,8 +352,8 @@ class Broker:
         """Cancel ``record`` and place what is left of ``total``, if the cancel won the race."""
         if total > record.filled:
             self.desk.vet(_amended(record, total - record.filled, price), replaces=record.client_id)
-        self.desk.journal.set(_amending(record), _as_amended(total, price), durable=True)
-        self.desk.cancel(record.client_id)
+        self.desk.journal.set(amending(record.client_id), _as_amended(total, price), durable=True)
+        self.desk.cancel(record.client_id, to_amend=True)
         left = total - record.filled
         if record.status is not OrderStatus.CANCELED:
             return self._order(record, note=f"it was {record.status} before the cancel: nothing was amended")
@@ -373,7 +371,7 @@ class Broker:
 
     def _half_done(self, record: OrderRecord, total: Decimal, price: Decimal | None) -> bool:
         """This very amendment has cancelled the order, and nothing stands in its place."""
-        begun = self.desk.journal.get(_amending(record))
+        begun = self.desk.journal.get(amending(record.client_id))
         return record.status is OrderStatus.CANCELED and begun == _as_amended(total, price)
 
     def _chain(self, client_id: str) -> list[OrderRecord]:
@@ -415,11 +413,6 @@ def _amended(record: OrderRecord, qty: Decimal, price: Decimal | None) -> OrderR
     if not record.triggered:
         return msgspec.structs.replace(record.request, qty=qty, price=price)
     return msgspec.structs.replace(record.request, qty=qty, price=price, stop=None, type=OrderType.LIMIT)
-
-
-def _amending(order: OrderRecord | Order) -> str:
-    """Under this label the journal keeps what an order is being amended to, before it is cancelled for that."""
-    return f"amending {order.client_id if isinstance(order, OrderRecord) else order.id}"
 
 
 def _as_amended(total: Decimal, price: Decimal | None) -> str:

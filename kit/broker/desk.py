@@ -17,7 +17,7 @@ from kit.broker.interrupts import interruptible, whole
 from kit.broker.ledger import DOUBTFUL, Ledger, Watcher
 from kit.broker.reconcile import told
 from kit.clock import HOUR, MINUTE, SECOND, Clock
-from kit.errors import BadOrder, IntentExpired, OutcomeUnknown, Unreached
+from kit.errors import BadOrder, IntentExpired, OutcomeUnknown, StoreError, Unreached
 from kit.market.feed import Picture
 from kit.model import Instrument, OrderRequest, OrderState, OrderStatus, Report, ReportKind
 from kit.orders import ids, risk
@@ -113,13 +113,16 @@ class Desk:
         return self._known_or_sent(intent, entry, view)
 
     @exactly
-    def cancel(self, client_id: str) -> OrderRecord:
+    def cancel(self, client_id: str, *, to_amend: bool = False) -> OrderRecord:
         """Ask for a cancel and wait for the answer; the record says what came of it.
 
-        An order that is being sent is cancelled once it has been. Raises UnknownName for an id nobody knows,
-        OutcomeUnknown when the venue did not answer, Unreached when the cancel took no effect on an open order.
+        What was to be amended and is cancelled for good (not ``to_amend``) is amended no more. An order that is being
+        sent is cancelled once it has been. Raises UnknownName for an id nobody knows, OutcomeUnknown when the venue did
+        not answer, Unreached when the cancel took no effect on an open order.
         """
         record = self.ledger.order(client_id)
+        if not to_amend:
+            self._amend_no_more(client_id)
         if self.being_sent(client_id):
             with self.changed:
                 self.changed.wait_for(lambda: not self.being_sent(client_id))
@@ -292,6 +295,11 @@ class Desk:
         elif record.status in DOUBTFUL:  # else the stream has told of it already: the no was to a copy of the request
             self.ledger.on_report(self._report(client_id, ReportKind.REJECTED, outcome.reason))
 
+    def _amend_no_more(self, client_id: str) -> None:
+        with suppress(StoreError):  # a full disk keeps no cancel back
+            if self.journal.get(amending(client_id)):
+                self.journal.set(amending(client_id), "", durable=True)
+
     def _tells_of_another(self, outcome: Accepted, record: OrderRecord) -> bool:
         """The answer is an older order's. Only a venue that answers a repeat with the original gives such a one:
         elsewhere a yes is to our order, whatever our clock was when it was meant."""
@@ -326,6 +334,11 @@ class Desk:
         """
         earlier = record.updated < self._opened or record.updated > asked + MINUTE
         return asked - (self._opened if earlier else record.updated) >= self.contract.final_after
+
+
+def amending(client_id: str) -> str:
+    """Under this label the journal keeps what an order is being amended to, before it is cancelled for that."""
+    return f"amending {client_id}"
 
 
 def _is_ours(record: OrderRecord, state: OrderState, asked: int) -> bool:

@@ -20,6 +20,7 @@ from kit.errors import (
     BadOrder,
     Halted,
     IntentExpired,
+    JournalUnwritable,
     NotYet,
     OutcomeUnknown,
     RiskRefused,
@@ -259,8 +260,17 @@ def test_an_amendment_whose_process_died_half_way_goes_on(
     assert len(world.venue.sent) == 2
 
 
+CANCELS: dict[str, Callable[[Broker, Order], object]] = {
+    "broker.cancel": lambda broker, order: broker.cancel(order),
+    "order.cancel": lambda broker, order: order.cancel(),
+    "cancel_all": lambda broker, order: broker.cancel_all(),
+    "halt": lambda broker, order: broker.halt(),
+}
+
+
+@pytest.mark.parametrize("way", CANCELS)
 def test_an_order_cancelled_by_hand_is_not_amended_any_more(
-    broker: Broker, world: World, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, world: World, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
     cancel = world.venue.cancel
@@ -268,9 +278,25 @@ def test_an_order_cancelled_by_hand_is_not_amended_any_more(
     with pytest.raises(OutcomeUnknown):
         broker.amend(order, price=93)
     monkeypatch.setattr(world.venue, "cancel", cancel)
-    broker.cancel(order)
+    CANCELS[way](broker, order)
+    broker.resume()
     assert "nothing to amend" in broker.amend(order, price=93).note
     assert len(world.venue.sent) == 1
+
+
+def test_a_full_disk_keeps_no_cancel_back(broker: Broker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor when what was to become of the order is to be forgotten."""
+    order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
+    with monkeypatch.context() as patch:
+        patch.setattr(world.venue, "cancel", lambda *what: Unknown("no answer"))
+        with pytest.raises(OutcomeUnknown):
+            broker.amend(order, price=93)
+
+    def full(*what: object, **how: object) -> None:
+        raise JournalUnwritable("the disk is full")
+
+    monkeypatch.setattr(world.desk.journal, "_write", full)
+    assert broker.cancel(order).status is OrderStatus.CANCELED
 
 
 def test_an_amendment_that_lost_the_race_says_so(broker: Broker, world: World) -> None:
@@ -327,8 +353,8 @@ def test_an_amendment_refused_after_the_cancel_says_what_stands(
     order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
     cancel = broker.desk.cancel
 
-    def then_halted(client_id: str) -> OrderRecord:
-        record = cancel(client_id)
+    def then_halted(client_id: str, **how: Any) -> OrderRecord:
+        record = cancel(client_id, **how)
         broker.desk.journal.halt("from another process")
         return record
 
