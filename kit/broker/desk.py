@@ -342,11 +342,18 @@ def amending(client_id: str) -> str:
 
 
 def _is_ours(record: OrderRecord, state: OrderState, asked: int) -> bool:
-    """An order of our id that ended long before ours was meant is an older one.
+    """An order of our id that ended long before ours was meant is an older one; so is one that was asked for otherwise,
+    unless the venue has named it before: a venue knows our id from another machine, or from a journal that was lost.
 
     A clock that was ahead when it was meant has been set back by the time it is ``asked`` for.
     """
+    if not record.venue_id and _terms(record.request) != _terms(state.request):
+        return False
     return not state.status.final or state.time >= min(record.created, asked) - NAMESAKE
+
+
+def _terms(request: OrderRequest) -> tuple[object, ...]:
+    return request.side, request.type, request.qty, request.price, request.stop
 
 
 def _same_order(record: OrderRecord, request: OrderRequest, intent: Intent) -> None:

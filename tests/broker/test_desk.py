@@ -27,7 +27,7 @@ from kit.errors import (
     VenueUnreachable,
 )
 from kit.market.feed import FeedState
-from kit.model import OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, TimeInForce
+from kit.model import Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, TimeInForce
 from kit.orders.ids import Intent
 from kit.orders.risk import Limits
 from kit.store.entries import Intended, Reported
@@ -397,6 +397,20 @@ def test_an_open_order_of_our_id_is_ours_whatever_the_clocks_say(world: World) -
     world.venue.lose_answer = True
     record = world.desk.place(limit_buy(), Intent.keyed("entry"))
     assert world.desk.ask(record.client_id).status is OrderStatus.OPEN
+
+
+def test_an_open_order_of_our_id_that_was_asked_for_otherwise_is_not_ours(world: World, btc: Instrument) -> None:
+    """Another machine has placed it, under the same account and key; the venue says of ours that it is a duplicate."""
+    other = OrderRequest(
+        symbol="BTC/USDT", side=Side.SELL, type=OrderType.LIMIT, qty=Decimal("0.9"), price=Decimal(120)
+    )
+    world.venue.submit(btc, other, world.desk.client_id(Intent.keyed("entry")))
+    world.venue.lose_request = True
+    record = world.desk.place(limit_buy(), Intent.keyed("entry"))
+    assert world.desk.ask(record.client_id).status is OrderStatus.UNKNOWN
+    world.clock.advance(world.desk.contract.final_after)
+    assert world.desk.ask(record.client_id).status is OrderStatus.REJECTED
+    assert world.desk.account.free("USDT") == 1000
 
 
 @pytest.mark.parametrize("lost", [False, True])
