@@ -106,8 +106,8 @@ class LiveGateway:
         return fills
 
     def open_orders(self) -> list[OrderState]:
-        """In all instruments at once, though Binance counts that 80 and one by itself 6: an order of a stranger, or of a
-        journal that was lost, may be in one that this account has never traded."""
+        """In all instruments at once, though Binance counts that 80 and one by itself 6: an order of a stranger, or of
+        a journal that was lost, may be in one that this account has never traded."""
         return self._rest.do(self._codec.open_orders(None))
 
     def now(self) -> int:
