@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kit.errors import UnknownName, UsageError
-from kit.model import OrderRequest, Side, TimeInForce
+from kit.model import Instrument, OrderRequest, Side, TimeInForce
 from kit.orders.lifecycle import OrderRecord
 from kit.orders.request import Amount, requested
 
@@ -40,8 +40,8 @@ class Trader(Protocol):
     """What a strategy may ask and do; one instrument of one account."""
 
     @property
-    def symbol(self) -> str:
-        """The instrument."""
+    def instrument(self) -> Instrument:
+        """What is traded."""
         ...
 
     @property
@@ -221,8 +221,13 @@ class Strategy:
         return pd.Timestamp(self._state.time, unit="us", tz="UTC")
 
     @property
+    def instrument(self) -> Instrument:
+        """What is traded, with its steps: ``instrument.price(x)`` and ``instrument.qty(x)`` are amounts it takes."""
+        return self._trader.instrument
+
+    @property
     def position(self) -> float:
-        """Quantity held, in the base asset."""
+        """Quantity held, in the base asset; less than a lot may be left of one that was sold, for fees paid in it."""
         return float(self._trader.position)
 
     @property
@@ -254,7 +259,10 @@ class Strategy:
         tif: TimeInForce | str = TimeInForce.GTC,
         post_only: bool = False,
     ) -> OrderRecord:
-        """Buy ``qty`` of the base asset: at market, or with a limit ``price`` and/or ``stop``."""
+        """Buy ``qty`` of the base asset: at market, or with a limit ``price`` and/or ``stop``.
+
+        BadOrder for amounts between the instrument's steps: ``self.instrument`` rounds them.
+        """
         return self._order(Side.BUY, qty, price, stop, tif, post_only)
 
     def sell(
@@ -266,7 +274,10 @@ class Strategy:
         tif: TimeInForce | str = TimeInForce.GTC,
         post_only: bool = False,
     ) -> OrderRecord:
-        """Sell ``qty`` of the base asset: at market, or with a limit ``price`` and/or ``stop``."""
+        """Sell ``qty`` of the base asset: at market, or with a limit ``price`` and/or ``stop``.
+
+        BadOrder for amounts between the instrument's steps: ``self.instrument`` rounds them.
+        """
         return self._order(Side.SELL, qty, price, stop, tif, post_only)
 
     def cancel_all(self) -> None:
@@ -282,7 +293,7 @@ class Strategy:
         tif: TimeInForce | str,
         post_only: bool,
     ) -> OrderRecord:
-        request = requested(self._trader.symbol, side, qty, price=price, stop=stop, tif=tif, post_only=post_only)
+        request = requested(self._trader.instrument.symbol, side, qty, price=price, stop=stop, tif=tif, post_only=post_only)
         return self._trader.order(request, self._state.time)
 
     @property

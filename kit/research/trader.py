@@ -28,7 +28,8 @@ class DeskTrader:
         *,
         cost: Callable[[], Decimal] | None = None,
     ) -> None:
-        self._desk, self._instrument, self._price, self._name = desk, instrument, price, name
+        self._desk, self._price, self._name = desk, price, name
+        self.instrument = instrument
         self._cost = cost or price
         self._share: float | None = None
         self._decided = 0
@@ -37,21 +38,17 @@ class DeskTrader:
         self._open: list[OrderRecord] = []
 
     @property
-    def symbol(self) -> str:
-        return self._instrument.symbol
-
-    @property
     def position(self) -> Decimal:
-        return self._desk.account.total(self._instrument.base)
+        return self._desk.account.total(self.instrument.base)
 
     @property
     def cash(self) -> Decimal:
-        return self._desk.account.free(self._instrument.quote)
+        return self._desk.account.free(self.instrument.quote)
 
     @property
     def equity(self) -> Decimal:
         """Quote currency and this instrument's position; what else the account holds is not the strategy's."""
-        return self._desk.account.total(self._instrument.quote) + self.position * self._price()
+        return self._desk.account.total(self.instrument.quote) + self.position * self._price()
 
     def target(self, share: float, time: int) -> OrderRecord | None:
         if share == self._share:
@@ -60,9 +57,9 @@ class DeskTrader:
         missing = wanted - self.position - self._pending()
         side = Side.BUY if missing > 0 else Side.SELL
         qty = self._affordable(abs(missing)) if side is Side.BUY else min(abs(missing), self._free_base())
-        qty = self._instrument.qty(qty)
+        qty = self.instrument.qty(qty)
         placed = None
-        if qty and qty >= self._instrument.min_qty and qty * self._price() >= self._instrument.min_notional:
+        if qty and qty >= self.instrument.min_qty and qty * self._price() >= self.instrument.min_notional:
             placed = self.order(self._market(side, qty), time)
         self._share = share
         return placed
@@ -80,7 +77,7 @@ class DeskTrader:
     def _intent(self, time: int) -> Intent:
         self._leg = self._leg + 1 if time == self._decided else 0
         self._decided = time
-        return Intent(("strategy", self._name, self.symbol, str(time), str(self._leg)))
+        return Intent(("strategy", self._name, self.instrument.symbol, str(time), str(self._leg)))
 
     def _still_open(self) -> list[OrderRecord]:
         self._open = [record for record in self._open if not record.status.final]
@@ -92,14 +89,14 @@ class DeskTrader:
         return sum((r.request.side.sign * r.remaining for r in pending), ZERO)
 
     def _market(self, side: Side, qty: Decimal) -> OrderRequest:
-        return OrderRequest(symbol=self.symbol, side=side, type=OrderType.MARKET, qty=qty)
+        return OrderRequest(symbol=self.instrument.symbol, side=side, type=OrderType.MARKET, qty=qty)
 
     def _free_base(self) -> Decimal:
-        return self._desk.account.free(self._instrument.base)
+        return self._desk.account.free(self.instrument.base)
 
     def _affordable(self, qty: Decimal) -> Decimal:
         """``qty``, or as much of it as the free quote covers, with the room a market order must reserve."""
-        _, amount = reservation(self._instrument, self._market(Side.BUY, qty), self._cost())
+        _, amount = reservation(self.instrument, self._market(Side.BUY, qty), self._cost())
         if amount <= self.cash:
             return qty
-        return self._instrument.qty(qty * self.cash / amount, rounding=ROUND_FLOOR)
+        return self.instrument.qty(qty * self.cash / amount, rounding=ROUND_FLOOR)

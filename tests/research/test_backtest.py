@@ -71,6 +71,19 @@ def test_an_order_decided_on_a_bar_fills_at_the_next_bars_open() -> None:
     assert list(result.equity["position"]) == [0, 0, 0.5, 0.5]
 
 
+def test_amounts_that_are_computed_are_rounded_to_what_the_instrument_takes() -> None:
+    class Dip(Strategy):
+        def next(self) -> None:
+            if not self.instrument.qty(self.position):
+                self.buy(self.instrument.qty(10 / 3), price=self.instrument.price(self.candles.close[-1] * 0.9973))
+            else:
+                self.sell(self.instrument.qty(self.position))
+
+    result = backtest(Dip(), bars([100.0, 99.0] * 20), instrument=BTC)
+    assert set(result.fills["side"]) == {"buy", "sell"}
+    assert result.orders["status"].isin(["filled", "open"]).all()
+
+
 def test_an_order_decided_on_the_last_bar_stays_open() -> None:
     result = backtest(BuyOnce(at=4), bars([100, 101, 102, 103]), instrument=BTC)
     assert result.fills.empty

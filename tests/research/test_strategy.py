@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kit.errors import UnknownName, UsageError
-from kit.model import OrderRequest
+from kit.model import Instrument, OrderRequest
 from kit.orders.lifecycle import OrderRecord
 from kit.research.indicators import sma
 from kit.research.strategy import COLUMNS, Runner, Strategy
@@ -20,7 +20,9 @@ MINUTE = 60_000_000
 class Quiet:
     """A trader that owns nothing and is asked for nothing."""
 
-    symbol = "BTC/USDT"
+    instrument = Instrument(
+        symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.00001")
+    )
     position = cash = equity = Decimal(0)
 
     def target(self, share: float, time: int) -> OrderRecord | None:
