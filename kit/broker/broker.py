@@ -136,14 +136,14 @@ class Broker:
         return self._place(request, key, again=again, despite=despite)
 
     def cancel(self, order: Order | str) -> Order:
-        """Cancel an order, by itself or by its id. One that is over stays as it is.
+        """Cancel an order, by itself or by its id; what it was amended to, if it was. The order that was cancelled.
+
+        One that is over stays as it is.
 
         Raises UnknownName, OutcomeUnknown when the venue did not answer, Unreached when it took no effect.
         """
         self._refuse_closed()
-        found = self.order(order)
-        self.desk.cancel(found.id)
-        return found
+        return self.order(order).cancel()
 
     def cancel_all(self, symbol: str | None = None) -> list[Order]:
         """Cancel every open order, or those of one instrument; what became of each: one may be open still."""
@@ -167,7 +167,7 @@ class Broker:
         order stands.
         """
         self._refuse_closed()
-        chain = self._chain(self.order(order).id)
+        chain = self.desk.ledger.chain(_id(order))
         latest, before = chain[-1], sum((record.filled for record in chain[:-1]), Decimal(0))
         total = before + latest.request.qty if qty is None else parse_amount("qty", qty)
         wanted = latest.request.price if price is None else parse_amount("price", price)
@@ -373,14 +373,6 @@ class Broker:
         """This very amendment has cancelled the order, and nothing stands in its place."""
         begun = self.desk.journal.get(amending(record.client_id))
         return record.status is OrderStatus.CANCELED and begun == _as_amended(total, price)
-
-    def _chain(self, client_id: str) -> list[OrderRecord]:
-        """An order and what it was amended to, in turn."""
-        replaced = self.desk.ledger.replaced
-        chain = [self.desk.ledger.order(client_id)]
-        while chain[-1].client_id in replaced:
-            chain.append(self.desk.ledger.order(replaced[chain[-1].client_id]))
-        return chain
 
     def _order(self, record: OrderRecord, *, rerun: bool = False, note: str = "") -> Order:
         label = guard.label(self.terms.kind, self.environment)

@@ -116,11 +116,13 @@ class Desk:
     def cancel(self, client_id: str, *, to_amend: bool = False) -> OrderRecord:
         """Ask for a cancel and wait for the answer; the record says what came of it.
 
+        An order that was amended is cancelled as what it was amended to, and the record is that one's.
         What was to be amended and is cancelled for good (not ``to_amend``) is amended no more. An order that is being
         sent is cancelled once it has been. Raises UnknownName for an id nobody knows, OutcomeUnknown when the venue did
         not answer, Unreached when the cancel took no effect on an open order.
         """
-        record = self.ledger.order(client_id)
+        record = self.ledger.chain(client_id)[-1]
+        client_id = record.client_id
         if not to_amend:
             self._amend_no_more(client_id)
         if self.being_sent(client_id):

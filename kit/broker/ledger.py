@@ -72,6 +72,13 @@ class Ledger:
             raise UnknownName("order", client_id, self.records, "(broker.orders lists this account's)")
         return found
 
+    def chain(self, client_id: str) -> list[OrderRecord]:
+        """An order and what it was amended to, in turn; raises UnknownName."""
+        chain = [self.order(client_id)]
+        while (latest := self.replaced.get(chain[-1].client_id)) is not None:
+            chain.append(self.order(latest))
+        return chain
+
     def instrument(self, record: OrderRecord) -> Instrument:
         """The instrument as it was when the order was meant."""
         return self.journal.instruments[record.request.symbol]

@@ -98,9 +98,15 @@ class Order:
         return why(self._record, history, self._quote(self.request.symbol))
 
     def cancel(self) -> Order:
-        """Ask for a cancel and wait for the answer; a cancel that lost the race shows in ``status``."""
-        self._desk.cancel(self.id)
-        return self
+        """Ask for a cancel and wait for the answer; a cancel that lost the race shows in ``status``.
+
+        What is cancelled is what the order was amended to, if it was; that order is returned.
+        """
+        ended = self._desk.cancel(self.id)
+        if ended.client_id == self.id:
+            return self
+        note = f"what {self.id} was amended to"
+        return Order(self._desk, ended, label=self._label, note=note, quote=self._quote)
 
     def wait(self, timeout: float | None = None) -> Order:
         """Block until nothing more can happen to the order.

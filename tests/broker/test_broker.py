@@ -228,6 +228,19 @@ def test_amend_replaces_what_is_left(broker: Broker, world: World) -> None:
     assert broker.orders["replaces"].tolist() == ["", old.id]
 
 
+@pytest.mark.parametrize("cancel", [lambda broker, order: broker.cancel(order), lambda broker, order: order.cancel()])
+def test_who_cancels_an_order_cancels_what_it_was_amended_to(
+    broker: Broker, cancel: Callable[[Broker, Order], Order]
+) -> None:
+    """The name in the notebook is the first order's: the one that replaced it must not go on resting unseen."""
+    order = broker.buy("BTC/USDT", 0.5, price=95, key="a")
+    latest = broker.amend(broker.amend(order, price=94), price=93)
+    cancelled = cancel(broker, order)
+    assert (cancelled.id, cancelled.status) == (latest.id, OrderStatus.CANCELED)
+    assert cancelled.note == f"what {order.id} was amended to"
+    assert not broker.cancel_all()
+
+
 def test_the_same_amendment_again_changes_nothing(broker: Broker, world: World) -> None:
     """A cell with buy and amend in it, run twice."""
     for _ in range(2):
