@@ -32,7 +32,7 @@ from kit.model import (
     Trade,
 )
 from kit.notebook import install_if_ipython, load_ipython_extension, unload_ipython_extension
-from kit.notebook.chart import figure as chart
+from kit.notebook.chart import chart
 from kit.notebook.nest import nest_asyncio
 from kit.orders.freshness import Freshness
 from kit.orders.risk import Limits
@@ -87,5 +87,11 @@ __all__ = [
     "stdev",
     "unload_ipython_extension",
 ]
+
+
+def __dir__() -> list[str]:
+    """What Tab offers after ``kit.``: the face, not the rooms behind it."""
+    return [*__all__, "__version__"]
+
 
 install_if_ipython()

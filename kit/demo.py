@@ -237,14 +237,14 @@ def killed_and_restarted(story: Story, stage: Stage) -> None:
 
 def write_page(story: Story, stage: Stage, broker: Broker, path: Path) -> None:
     """The chart, the fills and the equity as one HTML page that needs no network."""
-    from kit.notebook.chart import equity_figure, figure
+    from kit.notebook.chart import chart, equity_figure
 
-    chart = figure(stage.live.frame.tail(300), fills=broker.fills)
+    market = chart(stage.live.frame.tail(300), fills=broker.fills)
     checks = pd.DataFrame(story.checks, columns=["claim", "holds", "seen"])
     parts = [
         STYLE,
         f"<h1>papertape demo</h1><p>{DISCLAIMER}</p>",
-        chart.to_html(full_html=False, include_plotlyjs=True, config=BARE),
+        market.to_html(full_html=False, include_plotlyjs=True, config=BARE),
         equity_figure(broker.equity).to_html(full_html=False, include_plotlyjs=False, config=BARE),
         f"<h2>Fills</h2>{broker.fills.to_html(index=False, border=0)}",
         f"<h2>What was checked</h2>{checks.to_html(index=False, border=0)}",

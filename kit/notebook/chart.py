@@ -27,7 +27,7 @@ MOST_BARS = 3_000
 """A browser needs 0.3 s and more to draw this many candles; a longer frame is drawn with fewer, wider bars."""
 
 
-def figure(candles: pd.DataFrame, *, fills: pd.DataFrame | None = None, title: str | None = None) -> go.Figure:
+def chart(candles: pd.DataFrame, *, fills: pd.DataFrame | None = None, title: str | None = None) -> go.Figure:
     """Candles and their volume as a plotly figure.
 
     ``candles`` is a candle frame (``kit.market.candles``); a forming last bar is amber and hollow, holes noted in
