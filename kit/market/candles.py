@@ -238,13 +238,15 @@ def resample(bars: pd.DataFrame, interval: str) -> pd.DataFrame:
 
     A resampled bar is closed when everything in it is closed and its last piece has come. Missing pieces stay in
     ``attrs["holes"]``: those of the source, and the part of the first bar that lies before the frame begins.
-    UsageError where bars of the one interval don't fit into bars of the other.
+    UsageError where bars of the one interval don't fit into bars of the other, or columns are missing.
     """
     if "interval" not in getattr(bars, "attrs", {}):
         raise UsageError(
             "resample() takes a candle frame whose attrs name its interval, as venue.candles(…) and live.frame give; "
             'for a frame of your own say it: frame.attrs["interval"] = "1m"'
         )
+    if missing := [name for name in COLUMNS if name not in bars]:
+        raise UsageError(f"resample() takes all columns of a candle frame; this one lacks {', '.join(missing)}")
     source = str(bars.attrs["interval"])
     _must_nest(source, interval)
     attrs = {**bars.attrs, "interval": interval}
@@ -279,7 +281,9 @@ def _must_nest(source: str, target: str) -> None:
     month = not long and (source == target or (short and DAY % short == 0))
     whole = long and short and long % short == 0 and _phase(long) % short == _phase(short) % short
     if not (month or whole):
-        raise UsageError(f"{source} bars don't fit into {target} bars; resample from a shorter interval, such as '1d'")
+        raise UsageError(
+            f"{source} bars don't fit into {target} bars; ask the venue for {target} candles, or shorter ones that do"
+        )
 
 
 def from_trades(trades: Sequence[Trade], interval: str, until: int, attrs: Attrs) -> pd.DataFrame:

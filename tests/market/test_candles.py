@@ -196,6 +196,11 @@ def test_resampling_in_one_step_or_two_is_the_same(pair: tuple[str, str], seed: 
             pd.testing.assert_frame_equal(candles.resample(candles.resample(bars, middle), long), direct)
 
 
+def test_resampling_a_part_of_the_columns_names_the_others() -> None:
+    with pytest.raises(UsageError, match="lacks volume, quote_volume, trades, closed"):
+        candles.resample(walk(120, 5)[["open", "high", "low", "close"]], "1h")
+
+
 def test_a_resampled_bar_is_closed_only_when_its_last_piece_has_come() -> None:
     assert candles.resample(walk(120, 5), "1h")["closed"].tolist() == [True, True]
     assert candles.resample(walk(119, 5), "1h")["closed"].tolist() == [True, False]
