@@ -51,13 +51,13 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
         self.name = str(name)
-        options = sorted({str(option) for option in known})
+        options = list(dict.fromkeys(str(option) for option in known))
         folded = {option.casefold(): option for option in options}
         near = difflib.get_close_matches(self.name.casefold(), folded, n=3, cutoff=0.6)
         text = f"unknown {kind} {self.name!r}"
         if near:
             text += "; did you mean " + " or ".join(repr(folded[n]) for n in near) + "?"
-        elif len(options) <= 20:
+        elif 0 < len(options) <= 20:
             text += "; known: " + ", ".join(options)
         super().__init__(f"{text} {hint}".rstrip())
 

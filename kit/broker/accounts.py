@@ -135,7 +135,7 @@ def journal(account: str | Path) -> Tables:
     """
     path = Path(account) if isinstance(account, Path) or account.endswith(".sqlite") else path_of(account)
     if not path.exists():
-        raise UnknownName("account", account, (kept.stem for kept in path.parent.glob("*.sqlite")))
+        raise UnknownName("account", account, sorted(kept.stem for kept in path.parent.glob("*.sqlite")))
     return tables.read(path)
 
 
