@@ -171,7 +171,9 @@ class Strategy:
         known = self.parameters()
         for name, value in params.items():
             if name not in known:
-                raise UnknownName(f"parameter of {type(self).__name__}", name, known)
+                untyped = hasattr(self, name)
+                hint = f"({name} has no type: a parameter is written as in {name}: int = 10)" if untyped else ""
+                raise UnknownName(f"parameter of {type(self).__name__}", name, known, hint)
             setattr(self, name, _checked(type(self).__name__, name, value, known[name]))
         self._state = _State()
         self.candles = Candles(self._state.cursor)
@@ -209,7 +211,9 @@ class Strategy:
         values = made.compute()
         rows = len(self.candles.times)
         if values.shape != (rows,):
-            raise UsageError(f"indicator {name} gave {values.shape}, but needs one value for each of {rows} bars")
+            raise UsageError(
+                f"indicator {name} gave {values.shape}, and needs one value for each of {rows} closed bars"
+            )
         _refuse_foresight(name, made, values)
         line.load(values)
         self._state.indicators.append(made)
@@ -293,7 +297,8 @@ class Strategy:
         tif: TimeInForce | str,
         post_only: bool,
     ) -> OrderRecord:
-        request = requested(self._trader.instrument.symbol, side, qty, price=price, stop=stop, tif=tif, post_only=post_only)
+        symbol = self._trader.instrument.symbol
+        request = requested(symbol, side, qty, price=price, stop=stop, tif=tif, post_only=post_only)
         return self._trader.order(request, self._state.time)
 
     @property

@@ -117,6 +117,14 @@ def test_an_indicator_scaled_by_the_whole_range_is_refused_too() -> None:
         load(Runner(Normalised(), Quiet()), [float(n) for n in range(1, 20)])
 
 
+def test_a_parameter_without_a_type_is_told_how_to_become_one() -> None:
+    class Untyped(Strategy):
+        n = 10
+
+    with pytest.raises(UnknownName, match=r"'n' \(n has no type: a parameter is written as in n: int = 10\)"):
+        Untyped(n=5)
+
+
 def test_orders_and_balances_are_not_for_init() -> None:
     class Hasty(Strategy):
         def init(self) -> None:
