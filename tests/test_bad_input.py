@@ -132,7 +132,8 @@ class Middleman:
             with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 - the same
                 return Spoilt(answer.status, answer.read())
         except urllib.error.HTTPError as error:
-            return Spoilt(error.code, error.read())
+            with error:
+                return Spoilt(error.code, error.read())
 
 
 def through(rest: str, like: Venue, *, key: Key | None = None) -> Venue:
