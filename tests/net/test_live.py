@@ -335,13 +335,13 @@ def test_data_flows_while_the_users_thread_blocks_and_its_own_loop_runs(
 SCRIPT = """
 import asyncio, sys
 from decimal import Decimal
-import nest_asyncio
 from kit.clock import WallClock
 from kit.model import Instrument
 from kit.net.live import Live
 from kit.net.loop import Loop
 from kit.net.rest import Rest
 from kit.net.stream import Streams
+from kit.notebook.nest import nest_asyncio
 from kit.runtime import runtime
 from kit.venues.base import Hosts
 from kit.venues.binance import BINANCE
@@ -354,7 +354,7 @@ live = Live(BINANCE, Rest(BINANCE, hosts, clock=clock), streams, loop=loop, cloc
             interval="1m", environment="SANDBOX", stale_after=1.0)
 
 async def cell():
-    nest_asyncio.apply()
+    nest_asyncio()
     async def inner():
         return live.ready(10)
     return asyncio.run(inner())
