@@ -299,6 +299,7 @@ def test_an_account_in_memory_writes_no_checkpoint() -> None:
         entry = Intended(client_id=name, session="s", parts=("key", name), request=request, time=number)
         ledger.intend(entry, BTC)
     assert journal.checkpoint() is None
+    journal.close()
 
 
 STEPS = st.tuples(

@@ -52,6 +52,9 @@ class OrdersAndMoney(RuleBasedStateMachine):
         self.ledger, self.now = Ledger(self.journal, ManualClock(1)), 1
         self.executed: dict[tuple[str, str], Fill] = {}
 
+    def teardown(self) -> None:
+        self.journal.close()
+
     @rule(target=orders, side=sides, qty=amounts, price=st.none() | prices)
     def place(self, side: Side, qty: Decimal, price: Decimal | None) -> object:
         """As the desk does: only what can be paid for."""
