@@ -23,7 +23,7 @@ from kit.broker.paper_venue import PaperVenue
 from kit.broker.reconcile import reconcile
 from kit.broker.wish import Cash, Wish, amounts, checked_name, notebook_name, refuse_no_venue
 from kit.clock import SECOND
-from kit.errors import AccountMismatch, MissingKey, UnknownName, Unreached, UsageError
+from kit.errors import AccountMismatch, DataError, MissingKey, UnknownName, Unreached, UsageError, VenueRefused
 from kit.model import Fees
 from kit.net import keys
 from kit.orders.freshness import Freshness
@@ -194,7 +194,7 @@ def _live_broker(wish: Wish, journal: Journal, opened: Terms, undo: ExitStack) -
     desk = _desk(wish, journal, LiveGateway(wish.venue.rest, wish.venue.trading), markets)
     try:
         reconcile(desk)
-    except Unreached as error:
+    except (Unreached, VenueRefused, DataError) as error:  # one order, perhaps: it must open to be looked at
         desk.unreconciled = str(error)
     if wish.venue.sandbox is not None:
         journal.set(SANDBOX, wish.venue.sandbox.name)

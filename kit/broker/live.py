@@ -10,7 +10,18 @@ from kit.broker.gateway import Accepted, Outcome, Refused, Unknown
 from kit.broker.reconcile import told
 from kit.clock import SECOND, Clock
 from kit.errors import BadOrder, KitError, OutcomeUnknown, Unreached, VenueRefused, VenueUnreachable
-from kit.model import ZERO, Balance, Fill, Instrument, OrderRequest, OrderState, Report
+from kit.model import (
+    ZERO,
+    Balance,
+    Fill,
+    Instrument,
+    OrderRequest,
+    OrderState,
+    OrderStatus,
+    OrderType,
+    Report,
+    Side,
+)
 from kit.venues.base import Call, Codec
 from kit.venues.contract import Lookup
 
@@ -18,6 +29,8 @@ T = TypeVar("T")
 
 NO_SUCH_ORDER = -2013
 """Binance: no order with this id (errors.md)."""
+ARCHIVED = -2026
+"""Binance: it ended without a fill more than 90 days ago; nothing else is told of it any more (errors.md)."""
 FULL = 500
 """Executions from which on a page may not be the last one: venues give 500 or 1,000 at a time."""
 UNSURE = 10 * SECOND
@@ -70,7 +83,12 @@ class LiveGateway:
         Raises Unreached while the venue does not show all of its fills.
         """
         by_id = self.contract.lookup is Lookup.BY_ID
-        state = self._by_id(instrument, client_id) if by_id else None
+        try:
+            state = self._by_id(instrument, client_id) if by_id else None
+        except VenueRefused as error:
+            if error.code != ARCHIVED:
+                raise
+            return _archived(instrument, client_id, since)
         return state or self._listed(instrument, client_id, since)
 
     def _by_id(self, instrument: Instrument, client_id: str) -> OrderState | None:
@@ -145,3 +163,18 @@ class LiveGateway:
         except KitError as error:
             return Refused(str(error))
         return Accepted(reports)
+
+
+def _archived(instrument: Instrument, client_id: str, since: int) -> OrderState:
+    """Told is that it ended without a fill: not how, nor when, nor what it had asked for (a quantity of 0)."""
+    return OrderState(
+        client_id=client_id,
+        venue_id="",
+        symbol=instrument.symbol,
+        status=OrderStatus.EXPIRED,
+        request=OrderRequest(symbol=instrument.symbol, side=Side.BUY, type=OrderType.MARKET, qty=ZERO),
+        filled=ZERO,
+        filled_quote=ZERO,
+        time=since,
+        reason="it ended without a fill more than 90 days ago, and the venue has put it into its archive",
+    )

@@ -11,9 +11,11 @@ import pytest
 
 from kit.broker.gateway import Accepted, Refused, Unknown
 from kit.broker.live import LiveGateway
+from kit.broker.reconcile import reconcile
 from kit.clock import ManualClock
-from kit.errors import VenueUnreachable
+from kit.errors import VenueRefused, VenueUnreachable
 from kit.model import Instrument, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
+from kit.orders.ids import Intent
 from kit.venues.base import Call
 from kit.venues.binance import BINANCE
 
@@ -119,3 +121,23 @@ def test_a_cancel_is_unknown_while_the_venue_still_shows_the_order(btc: Instrume
     state = LiveGateway(venue, BINANCE).query(btc, "a", 0)
     assert state is not None
     assert state.status is OrderStatus.CANCELED
+
+
+def test_an_order_that_was_forgotten_for_so_long_that_the_venue_has_archived_it_is_over(world: Any) -> None:
+    """It was cancelled by other hands over 90 days ago: all that is told since is -2026."""
+    order = OrderRequest(symbol="BTC/USDT", side=Side.BUY, type=OrderType.LIMIT, qty=Decimal("0.5"), price=Decimal(95))
+    record = world.desk.place(order, Intent.keyed("forgotten"))
+
+    def archived(_: object) -> object:
+        raise VenueRefused("archived", code=-2026)
+
+    venue = Venue(
+        GET_order=archived,
+        GET_openOrders=lambda _: [],
+        GET_myTrades=lambda _: [],
+        GET_account=lambda _: {"balances": []},
+    )
+    world.desk.gateway = LiveGateway(venue, BINANCE)
+    reconcile(world.desk)
+    assert (record.status, record.filled) == (OrderStatus.EXPIRED, 0)
+    assert world.desk.account.free("USDT") == 1000

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 
 import pandas as pd
 import pytest
 
 import kit
-from kit.errors import StalePicture
+from kit.errors import StalePicture, VenueRefused
 from kit.market.feed import FeedState
 from kit.model import OrderStatus
 from kit.net.live import Live
@@ -198,6 +199,22 @@ def test_open_orders_of_a_live_account_survive_and_are_followed(venue: Venue, ac
     assert dearer.cancel().status is OrderStatus.CANCELED
     assert again.reconcile().empty
     again.close()
+
+
+def test_an_account_opens_though_its_venue_refuses_to_tell_of_an_order(
+    venue: Venue, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its instrument is delisted: the account can be looked at and halted, and no order leaves it."""
+
+    def delisted(_: object) -> object:
+        raise VenueRefused("Invalid symbol.", code=-1121)
+
+    monkeypatch.setattr("kit.broker.accounts.reconcile", delisted)
+    monkeypatch.setattr("kit.broker.following.reconcile", delisted)
+    with closing(kit.live(venue, account="delisted")) as broker:
+        assert "Invalid symbol." in repr(broker)
+        with pytest.raises(StalePicture, match="Invalid symbol"):
+            broker.buy(SYMBOL, "0.01", key="a")
 
 
 def test_an_unanswered_cancel_is_resolved_too(venue: Venue, account: kit.Broker, live: Live) -> None:
