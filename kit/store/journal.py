@@ -72,6 +72,7 @@ class Journal:
         self.readonly = readonly
         self._lock = threading.RLock()
         self._closed = False
+        self._process = os.getpid()
         self._connect = connect
         self._owner = None if readonly or self.path is None else own(self.path)
         with ExitStack() as undo:
@@ -287,6 +288,8 @@ class Journal:
     def _write(self, statements: Sequence[Statement], *, durable: bool = False) -> None:
         """Execute the statements as one transaction, on the disk when ``durable``."""
         durable = durable and self.path is not None
+        if self.path is not None and os.getpid() != self._process:  # looked at first: a forked lock may never be free
+            raise JournalUnwritable(_forked(self.path, self._process))
         with self._lock:
             if self._closed:
                 raise JournalUnwritable(_shut(self.path))
@@ -385,6 +388,13 @@ def _shut(path: Path | None) -> str:
     return (
         f"account {path.stem if path else 'in memory'!r} is closed in this process: nothing was read, written or sent; "
         "kit.paper(…) or kit.live(…) opens it again"
+    )
+
+
+def _forked(path: Path, process: int) -> str:
+    return (
+        f"account {path.stem!r} is open in process {process}, of which this is a fork: nothing was written or sent. "
+        "Its owner would hear nothing of an order from here, nor halt it: trade there, let workers compute"
     )
 
 

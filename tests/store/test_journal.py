@@ -169,6 +169,23 @@ def test_the_owner_died_and_the_account_is_free_again(path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that forks")
+def test_a_forked_worker_writes_nothing_and_so_sends_nothing(path: Path) -> None:
+    """It would place orders that the owner never hears of, reserves nothing for, and does not halt."""
+    with closing(Journal(path)) as journal:
+        child = os.fork()
+        if child == 0:
+            try:
+                journal.intend(intended("a"), BTC)
+            except JournalUnwritable as error:
+                os._exit(0 if "is a fork" in str(error) else 2)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        journal.intend(intended("a"), BTC)
+        assert journal.last == 1
+
+
 def test_a_file_that_is_no_journal_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"symbol,price\n" * 400)
