@@ -27,6 +27,8 @@ FEW = 5
 """Open orders asked for one by one (weight 4 each at Binance); beyond, the venue lists them all (80)."""
 KEPT = 100
 """Most differences remembered."""
+LOOK = SECOND
+"""µs between two looks at the clock while something is open: a wait does not count the time that a machine sleeps."""
 UNSURE = SECOND
 """µs after the stream began during which something may have happened just before it began."""
 _UNTOLD = (ReportKind.REJECTED, ReportKind.TRIGGERED)
@@ -170,7 +172,7 @@ class Follower:
                 due = self._cadence.due(self._outlook(), self._clock.now())
                 if not due.idle:
                     return due
-                self._desk.changed.wait(None if due.pause is None else due.pause / SECOND)
+                self._desk.changed.wait(None if due.pause is None else min(due.pause, LOOK) / SECOND)
         return None
 
     def _outlook(self) -> Outlook:

@@ -14,7 +14,7 @@ import pytest
 import kit
 from kit.broker.cadence import Cadence
 from kit.broker.following import Follower
-from kit.clock import SECOND, ManualClock
+from kit.clock import HOUR, SECOND, ManualClock
 from kit.errors import StalePicture, VenueUnreachable
 from kit.model import Balance, Fill, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side
 from kit.net.account_stream import Listener, News
@@ -299,6 +299,19 @@ def test_no_order_leaves_after_a_silence_until_the_account_was_compared(world: W
     assert record.status is OrderStatus.FILLED
     follower.close()
     assert tape.closed == 1
+
+
+def test_a_machine_that_slept_does_not_believe_its_account_for_long(
+    world: World, following: Follower, tape: Tape, clock: ManualClock
+) -> None:
+    """Waits do not count sleep: nobody would look at the clock before the rest of a pause is over."""
+    record = world.desk.place(REST, Intent.keyed("a"))
+    tape.up()
+    tape.tell(*accepted(record))
+    until(lambda: following.proven)
+    world.venue.trade(94, 9, told=False)
+    clock.advance(HOUR)
+    until(lambda: record.status is OrderStatus.FILLED)
 
 
 class Quick(Cadence):
