@@ -163,7 +163,7 @@ class Pacer(msgspec.Struct, omit_defaults=True):
     told: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
     """What the last headers said: when their request was sent, and the use."""
     held: dict[str, int] = msgspec.field(default_factory=dict)
-    """Until when an account's orders must wait, or (*) everything: the venue said so."""
+    """Until when by the venue's clock an account's orders must wait, or (*) everything: the venue said so."""
     events: int = 0
 
     def notable(self, now: int) -> bool:
@@ -220,13 +220,16 @@ class Pacer(msgspec.Struct, omit_defaults=True):
                 meter.answered(0 if counted else cost, at, 2 * self.blur, used.get(name), ticket.number, self.events)
 
     def hold(self, until: int, *, order: bool, account: str = "") -> None:
-        """Send nothing before ``until`` (µs): the venue said so. Turning an order away says nothing about questions."""
+        """Send nothing before ``until`` (µs): the venue said so. Turning an order away says nothing about questions.
+
+        It is kept by the venue's clock: two processes' may be hours apart, where one began before the machine slept.
+        """
         key = account if order else "*"
-        self.held[key] = max(self.held.get(key, 0), until)
+        self.held[key] = max(self.held.get(key, 0), until + self.skew)
 
     def held_until(self, orders: int, account: str) -> int:
         """When (µs) the venue lets such a request leave again."""
-        return max(self.held.get("*", 0), self.held.get(account, 0) if orders else 0)
+        return max(self.held.get("*", 0), self.held.get(account, 0) if orders else 0) - self.skew
 
     def _told(self, weight: int, orders: int, now: int) -> bool:
         """True when a header told of so much within the hour."""

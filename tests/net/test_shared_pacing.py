@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kit.clock import MINUTE, SECOND, Offset
+from kit.clock import HOUR, MINUTE, SECOND, Offset
 from kit.errors import StoreError
 from kit.net import shared_pacing
 from kit.net.pacing import ALL
@@ -75,6 +75,18 @@ def test_each_process_sees_the_venues_windows_by_its_own_clock(home: Path) -> No
             assert pacer.wait(50, T0 + MINUTE) > 0
         with one.open() as pacer:
             assert (pacer.skew, pacer.blur) == (0, 0)
+
+
+@pytest.mark.parametrize("apart", [HOUR, -HOUR])
+def test_what_the_venue_holds_is_held_by_all_though_their_clocks_are_hours_apart(home: Path, apart: int) -> None:
+    """One began before the machine was put to sleep, the other after it was set right."""
+    with shared(home, TOLD) as one, shared(home, TOLD) as two:
+        one.measured, two.measured = Offset(0, 0), Offset(-apart, 0)
+        with one.open() as pacer:
+            pacer.hold(T0 + MINUTE, order=False)
+        with two.open() as pacer:
+            assert pacer.wait(1, T0 + apart) == MINUTE
+            assert pacer.wait(1, T0 + apart + MINUTE) == 0
 
 
 def test_without_a_home_a_process_counts_alone_and_writes_nothing(home: Path) -> None:
