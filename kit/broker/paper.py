@@ -27,7 +27,7 @@ from kit.broker.gateway import Accepted, Outcome, Refused, Unknown, outcome_of
 from kit.broker.paper_venue import Answer, PaperVenue
 from kit.broker.shown import Still
 from kit.clock import SECOND, Clock
-from kit.errors import BookUnsynced, KitError, VenueUnreachable
+from kit.errors import BookUnsynced, KitError, UnknownName, VenueUnreachable
 from kit.market.feed import FeedState
 from kit.model import (
     Balance,
@@ -112,7 +112,10 @@ class PaperGateway:
         self._listener = listener
 
     def restore(self, records: Iterable[tuple[Instrument, OrderRecord]], *, above: int) -> None:
-        """Go on with the orders that earlier processes left open; new ids are ``above`` every earlier one."""
+        """Go on with the orders that earlier processes left open; new ids are ``above`` every earlier one.
+
+        One of an instrument that its venue no longer knows stays open and can be cancelled: there is no market to meet.
+        """
         with self._woken:
             self._venue.begin_ids(above)
         for instrument, record in records:
@@ -120,7 +123,8 @@ class PaperGateway:
             with self._woken:
                 self._venue.restore(instrument, record, budget, self._now())
             if not record.status.final:
-                self._attend(instrument)
+                with suppress(UnknownName):
+                    self._attend(instrument)
 
     def submit(self, instrument: Instrument, request: OrderRequest, client_id: str) -> Outcome:
         if self._closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +18,7 @@ from kit.broker.gateway import Accepted, Refused, Unknown
 from kit.broker.paper import PaperGateway
 from kit.broker.paper_venue import PaperVenue
 from kit.clock import SECOND, WallClock
-from kit.errors import BookUnsynced, VenueUnreachable
+from kit.errors import BookUnsynced, UnknownName, VenueUnreachable
 from kit.market.feed import FeedState
 from kit.model import ZERO, Fees, Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, Trade
 from kit.orders.lifecycle import OrderRecord
@@ -534,3 +535,16 @@ def _until(holds: Any) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def test_an_order_of_a_delisted_instrument_keeps_no_account_from_opening(btc: Instrument) -> None:
+    def unknown(symbol: str) -> Market:
+        raise UnknownName("symbol", symbol, ["ETH/USDT"])
+
+    with closing(PaperGateway(PaperVenue(Fees(), latency=0, seed=1), unknown, WallClock(), "delisted")) as made:
+        record = OrderRecord("old", REST, 0, status=OrderStatus.OPEN, venue_id="41")
+        made.restore([(btc, record)], above=41)
+        assert [state.client_id for state in made.open_orders()] == ["old"]
+        outcome = made.cancel(btc, "old")
+        assert isinstance(outcome, Accepted)
+        assert [report.kind for report in outcome.reports] == [ReportKind.CANCELED]
