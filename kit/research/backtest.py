@@ -7,7 +7,7 @@ next bar's open. What a bar's inner path leaves open takes the worse side (``kit
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from decimal import Decimal
 from types import UnionType
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kit import errors
 from kit.broker import frames
 from kit.broker.desk import Desk
 from kit.broker.gateway import Accepted, Outcome, Refused, outcome_of
@@ -106,7 +107,8 @@ def backtest(
     """Run ``strategy`` over closed candles (the schema of ``venue.candles``) and say what became of it.
 
     ``cash`` is the quote currency to begin with. ``spread`` is a share of the price. ``instrument``
-    gives tick, lot and minimums; by default those the candles' ``attrs`` carry, else 8 decimals.
+    gives tick, lot and minimums; by default those the candles' ``attrs`` carry, else 8 decimals. As in a live run, an
+    order that a risk check or the money refuses ends that bar's ``next`` and not the run: ``refusals`` tells of it.
     Raises BadRange without closed candles, UsageError on candles with missing or impossible values and on
     arguments that are none.
     """
@@ -126,8 +128,8 @@ def backtest(
         trader = DeskTrader(desk, what, lambda: gateway.price, repr(strategy))
         runner = Runner(strategy, trader)
         runner.load(bars.times, bars.columns)
-        _walk(bars, runner, gateway, clock)
-        return _result(strategy, candles, bars, what, desk, float(start))
+        refused = _walk(bars, runner, gateway, clock)
+        return _result(strategy, candles, bars, what, desk, start=float(start), refused=refused)
 
 
 _WAYS = {
@@ -219,8 +221,12 @@ def instrument_of(candles: pd.DataFrame) -> Instrument:
     )
 
 
-def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock) -> None:
-    """Bar by bar: what was ordered before meets the bar, then the strategy decides on its close."""
+def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock) -> list[tuple[int, str]]:
+    """Bar by bar: what was ordered before meets the bar, then the strategy decides on its close.
+
+    The decisions (µs) that ended with an order refused, and why.
+    """
+    refused: list[tuple[int, str]] = []
     closes, warm = bars.columns["close"].tolist(), runner.warm
     working = gateway.simulator.working
     for row, end in enumerate(bars.ends.tolist()):
@@ -229,11 +235,22 @@ def _walk(bars: _Bars, runner: Runner, gateway: BarGateway, clock: ManualClock) 
             gateway.on_bar(bars.candle(row, gateway.instrument.symbol))
         if row >= warm:
             gateway.last = closes[row]
-            runner.decide(row, end)
+            try:
+                runner.decide(row, end)
+            except errors.Refused as refusal:
+                refused.append((end, str(refusal)))
+    return refused
 
 
 def _result(
-    strategy: Strategy, candles: pd.DataFrame, bars: _Bars, instrument: Instrument, desk: Desk, start: float
+    strategy: Strategy,
+    candles: pd.DataFrame,
+    bars: _Bars,
+    instrument: Instrument,
+    desk: Desk,
+    *,
+    start: float,
+    refused: list[tuple[int, str]],
 ) -> Result:
     origin = {"kind": "backtest", "environment": str(candles.attrs.get("environment", ""))}
     attrs = {**origin, "symbol": instrument.symbol, "base": instrument.base}
@@ -251,8 +268,17 @@ def _result(
         trades=trades,
         fills=filled,
         orders=frames.orders(desk, attrs),
+        refusals=_refusals(refused, attrs),
         stats=statistics(equity, trades, float(instrument.lot)),
     )
+
+
+def _refusals(refused: list[tuple[int, str]], attrs: Mapping[str, str]) -> pd.DataFrame:
+    """When (UTC) an order was refused, and why."""
+    frame = pd.DataFrame(refused, columns=["time", "reason"]).astype({"time": "int64", "reason": "str"})
+    frame["time"] = pd.to_datetime(frame["time"], unit="us", utc=True).dt.as_unit("us")
+    frame.attrs.update(attrs)
+    return frame
 
 
 def _equity(fills: pd.DataFrame, instrument: Instrument, bars: _Bars, start: float) -> pd.DataFrame:

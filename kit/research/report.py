@@ -34,6 +34,7 @@ class Result:
     ``equity``: indexed like the candles (open times, UTC), columns equity cash position close, valued at
     each bar's close in the quote currency. ``trades``: one row a round trip, flat to flat, the last one
     marked ``open`` when the position was still held. ``fills`` and ``orders`` as a broker shows them.
+    ``refusals``: ``time`` (UTC) and ``reason`` of each order that was turned away.
     ``stats``: a Series, shares as fractions (0.1 is 10 %).
     """
 
@@ -45,6 +46,7 @@ class Result:
     trades: pd.DataFrame
     fills: pd.DataFrame
     orders: pd.DataFrame
+    refusals: pd.DataFrame
     stats: pd.Series[float]
 
     def __repr__(self) -> str:
@@ -133,7 +135,9 @@ class _Trip:
 
 def _headline(result: Result) -> str:
     where = f" [{result.environment}]" if result.environment else ""
-    return f"{result.strategy} on {result.symbol}{where}: {result.stats['return']:+.2%}"
+    count = len(result.refusals)
+    refused = f", {count} order{'s' if count > 1 else ''} refused" if count else ""
+    return f"{result.strategy} on {result.symbol}{where}: {result.stats['return']:+.2%}{refused}"
 
 
 def drawdown(equity: pd.Series[float]) -> pd.Series[float]:

@@ -84,6 +84,21 @@ def test_amounts_that_are_computed_are_rounded_to_what_the_instrument_takes() ->
     assert result.orders["status"].isin(["filled", "open"]).all()
 
 
+def test_an_order_that_can_not_be_paid_for_is_told_of_and_the_run_goes_on_as_a_live_one_does() -> None:
+    class Greedy(Strategy):
+        def next(self) -> None:
+            self.buy(1 if len(self.candles) == 3 else 1_000)
+
+    result = backtest(Greedy(), bars([100, 101, 102, 103]), instrument=BTC)
+    assert result.fills["qty"].tolist() == [1.0]
+    assert [time.hour for time in result.refusals["time"]] == [1, 2, 4]
+    assert result.refusals["reason"].str.contains("is free; buy at most").all()
+    assert "3 orders refused" in repr(result)
+    none = backtest(BuyOnce(), bars([100, 101, 102, 103]), instrument=BTC)
+    assert none.refusals.dtypes.equals(result.refusals.dtypes)
+    assert "refused" not in repr(none)
+
+
 def test_an_order_decided_on_the_last_bar_stays_open() -> None:
     result = backtest(BuyOnce(at=4), bars([100, 101, 102, 103]), instrument=BTC)
     assert result.fills.empty
