@@ -138,6 +138,10 @@ class Session:
 def run(strategy: Strategy, broker: Broker, live: Live) -> Session:
     """Let ``strategy`` trade ``live`` through ``broker``, in the background, from the next closed bar on.
 
+    Its ``position`` is all that the account holds of the instrument, bought by it or not, and ``target`` buys and sells
+    of that: a strategy that shares an instrument with you or with another one wants an account of its own
+    (``kit.paper(venue, account="cross")``).
+
     Running the cell again replaces the session of the same strategy, instrument and account. An order that is refused
     (a stale picture, a risk check) or a cancel that did not get through is kept in ``refusals`` and the session goes
     on; any other error ends it and shows in its repr. UsageError for what is no strategy, account or live frame.
