@@ -334,8 +334,17 @@ class Broker:
             if intent.implicit and self.desk.client_id(intent) not in self.desk.records:
                 runtime.intent_refused(intent)
             raise
+        except KeyboardInterrupt as stop:
+            stop.add_note(self._interrupted(self.desk.client_id(intent)))
+            raise
         note = f"one more of the same intent: number {intent.again + 1}" if intent.again else ""
         return self._order(record, note=note)
+
+    def _interrupted(self, client_id: str) -> str:
+        """What an interrupt of the order call means for the money."""
+        if client_id not in self.desk.records:
+            return "the order was not written down yet, so nothing was sent"
+        return f"the order may have been sent: broker.order({client_id!r}) says what became of it"
 
     def _intent(self, key: object, request: OrderRequest, *, again: bool) -> Intent:
         if key is not None and not (isinstance(key, str) and key):

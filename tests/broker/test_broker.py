@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -185,6 +186,22 @@ def test_what_an_order_is_about_is_told_to_the_cell(broker: Broker, monkeypatch:
     broker.sell("BTC/USDT", 0.5, price=105)
     assert [subject for subject, _ in told] == ["buy BTC/USDT", "sell BTC/USDT"]
     assert [terms for _, terms in told] == ["buy 0.5 BTC/USDT limit 95", "sell 0.5 BTC/USDT limit 105"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"), [("look", "nothing was sent"), ("submit", r"may have been sent: broker\.order\('.+'\) says")]
+)
+def test_an_interrupted_order_call_says_what_it_means_for_the_money(
+    broker: Broker, world: World, monkeypatch: pytest.MonkeyPatch, verb: str, said: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(broker.desk.gate if verb == "look" else world.venue, verb, stopped)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        broker.buy("BTC/USDT", 0.5, price=95, key="a")
+    (note,) = interrupt.value.__notes__
+    assert re.search(said, note)
 
 
 # -- cancel, amend, halt
