@@ -314,6 +314,11 @@ class Strategy:
 def made(strategy: object) -> Strategy:
     """``strategy`` if it is one; UsageError says how to make one of a class."""
     if isinstance(strategy, Strategy):
+        if not hasattr(strategy, "_state"):
+            raise UsageError(
+                f"{type(strategy).__name__} has an __init__ of its own that does not call super().__init__(); "
+                "parameters need none: they are class attributes with a type and a default"
+            )
         return strategy
     if isinstance(strategy, type) and issubclass(strategy, Strategy):
         raise UsageError(f"{strategy.__name__} is a class: make one of it, with its parameters: {strategy.__name__}()")

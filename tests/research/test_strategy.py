@@ -12,7 +12,7 @@ from kit.errors import UnknownName, UsageError
 from kit.model import Instrument, OrderRequest
 from kit.orders.lifecycle import OrderRecord
 from kit.research.indicators import sma
-from kit.research.strategy import COLUMNS, Runner, Strategy
+from kit.research.strategy import COLUMNS, Runner, Strategy, made
 
 MINUTE = 60_000_000
 
@@ -123,6 +123,15 @@ def test_a_parameter_without_a_type_is_told_how_to_become_one() -> None:
 
     with pytest.raises(UnknownName, match=r"'n' \(n has no type: a parameter is written as in n: int = 10\)"):
         Untyped(n=5)
+
+
+def test_an_init_that_forgets_its_base_is_told_so() -> None:
+    class Own(Strategy):
+        def __init__(self, fast: int) -> None:
+            self.fast = fast
+
+    with pytest.raises(UsageError, match=r"does not call super\(\).__init__\(\)"):
+        made(Own(3))
 
 
 def test_orders_and_balances_are_not_for_init() -> None:
