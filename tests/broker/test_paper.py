@@ -18,7 +18,7 @@ from kit.broker.gateway import Accepted, Refused, Unknown
 from kit.broker.paper import PaperGateway
 from kit.broker.paper_venue import PaperVenue
 from kit.clock import SECOND, WallClock
-from kit.errors import BookUnsynced, UnknownName, VenueUnreachable
+from kit.errors import BookUnsynced, StoreError, UnknownName, VenueUnreachable
 from kit.market.feed import FeedState
 from kit.model import ZERO, Fees, Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side, Trade
 from kit.orders.lifecycle import OrderRecord
@@ -548,3 +548,21 @@ def test_an_order_of_a_delisted_instrument_keeps_no_account_from_opening(btc: In
         outcome = made.cancel(btc, "old")
         assert isinstance(outcome, Accepted)
         assert [report.kind for report in outcome.reports] == [ReportKind.CANCELED]
+
+
+def test_a_report_that_could_not_be_taken_in_is_told_again(market: Market, btc: Instrument) -> None:
+    paper, desk = gateway(market)
+    trouble = [StoreError("the journal could not be read (disk I/O error)")]
+
+    def hear(report: Report) -> None:
+        if trouble:
+            raise trouble.pop()
+        desk.on_report(report)
+
+    paper.listen(hear)
+    enough = frames_from_now_on(market)
+    outcomes = [paper.submit(btc, BUY, name) for name in "ab"]
+    enough.set()
+    paper.close()
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
+    assert [report.client_id for report in desk.heard] == ["a", "a", "b", "b"]
