@@ -15,7 +15,7 @@ from kit.errors import JournalUnwritable, StoreError
 from kit.model import Instrument, OrderRequest, OrderStatus, OrderType, Report, ReportKind, Side
 from kit.store.entries import Entry, Intended, Reported
 from kit.store.journal import Journal
-from kit.store.schema import APPLICATION_ID, MIGRATIONS
+from kit.store.schema import APPLICATION_ID, MIGRATIONS, NEWEST
 
 BTC = Instrument(
     symbol="BTC/USDT", native="BTCUSDT", base="BTC", quote="USDT", tick=Decimal("0.01"), lot=Decimal("0.00001")
@@ -76,6 +76,13 @@ def of_schema_1(path: Path, *entries: Entry) -> None:
         db.commit()
 
 
+def built(path: Path) -> dict[str, str]:
+    """What the file holds, by name, as it was declared; SQLite's own tables are its own."""
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+    return {name: " ".join(sql.split()) for name, sql in rows}
+
+
 def version(path: Path) -> int:
     with closing(sqlite3.connect(path)) as db:
         found: tuple[int] = db.execute("PRAGMA user_version").fetchone()
@@ -92,7 +99,18 @@ def test_a_file_of_the_first_version_is_read_taken_over_and_written_on(path: Pat
         journal.withdraw("b")
         journal.intend(intended("b", time=99), BTC)
         assert [order.created for order in journal.orders()] == [10, 99]
-    assert version(path) == len(MIGRATIONS)
+    assert version(path) == NEWEST
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_file_that_was_brought_up_to_date_is_built_as_a_new_one(path: Path, tmp_path: Path, indexed: bool) -> None:
+    of_schema_1(path, intended("a"))
+    if indexed:  # the third version had this one
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE INDEX intents ON entries (seq, client_id) WHERE kind = 'intended'")
+    Journal(path).close()
+    Journal(tmp_path / "new.sqlite").close()
+    assert built(path) == built(tmp_path / "new.sqlite")
 
 
 def test_a_reader_takes_an_older_file_as_it_is(path: Path) -> None:
@@ -107,10 +125,11 @@ def test_a_migration_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.Monk
     of_schema_1(path, intended("a"))
     broken = (*MIGRATIONS, ("DROP TRIGGER one_order_an_intent", "DROP TABLE no_such_table"))
     monkeypatch.setattr("kit.store.schema.MIGRATIONS", broken)
+    monkeypatch.setattr("kit.store.schema.NEWEST", NEWEST + 1)
     with pytest.raises(JournalUnwritable, match="no_such_table"):
         Journal(path)
     monkeypatch.undo()
-    assert version(path) == len(MIGRATIONS), "the steps before it stand, of the last one nothing"
+    assert version(path) == NEWEST, "the steps before it stand, of the last one nothing"
     with closing(Journal(path)) as journal, pytest.raises(JournalUnwritable, match="this intent has its order"):
         journal.intend(intended("a"), BTC)
 
@@ -118,11 +137,11 @@ def test_a_migration_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.Monk
 def test_a_journal_of_a_newer_papertape_is_left_alone(path: Path) -> None:
     Journal(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
+        db.execute(f"PRAGMA user_version={NEWEST + 1}")
     for readonly in (False, True):
         with pytest.raises(StoreError, match=r"newer papertape.*nothing was changed"):
             Journal(path, readonly=readonly)
-    assert version(path) == len(MIGRATIONS) + 1
+    assert version(path) == NEWEST + 1
 
 
 @pytest.mark.parametrize("rewriting", ["DELETE FROM entries", "UPDATE entries SET time = 0"])
