@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kit.model import ZERO, OrderRequest, TimeInForce
+from kit.model import ZERO, OrderRequest, Side, TimeInForce
 
 
 @dataclass
@@ -41,17 +41,17 @@ class Working:
     def accepts(self, price: Decimal) -> bool:
         """The price is the limit or better."""
         limit = self.request.price
-        return limit is None or (limit - price) * self.request.side.sign >= 0
+        return limit is None or (price <= limit if self.request.side is Side.BUY else price >= limit)
 
     def beaten_by(self, price: Decimal) -> bool:
         """The market stands strictly through the limit: below a buy's, above a sell's."""
         limit = self.request.price
-        return limit is not None and (limit - price) * self.request.side.sign > 0
+        return limit is not None and (price < limit if self.request.side is Side.BUY else price > limit)
 
     def reached_by(self, price: Decimal) -> bool:
         """The market stands at the stop or beyond: above a buy's, below a sell's."""
         stop = self.request.stop
-        return stop is not None and (price - stop) * self.request.side.sign >= 0
+        return stop is not None and (price >= stop if self.request.side is Side.BUY else price <= stop)
 
 
 def price_first(order: Working) -> Decimal:
