@@ -94,12 +94,13 @@ class Desk:
         Raises BadOrder, StalePicture, RiskRefused, Halted, IntentExpired or JournalUnwritable: then nothing
         was sent. What the venue refuses is a REJECTED record; what it leaves unanswered an UNKNOWN one.
         """
-        known = self.known(intent, request, now)
+        name = self.client_id(intent)
+        known = self._known(name, intent, request, now)
         if known is not None:
             return known
         view = self.gate.look(request.symbol)
         entry = Intended(
-            client_id=self.client_id(intent),
+            client_id=name,
             session=self.session,
             parts=intent.parts,
             again=intent.again,
@@ -173,7 +174,10 @@ class Desk:
         Raises BadOrder when that was another order, IntentExpired when nobody named the intent and it is
         too long ago for a re-run to mean it again.
         """
-        record = self.ledger.find(self.client_id(intent))
+        return self._known(self.client_id(intent), intent, request, now)
+
+    def _known(self, client_id: str, intent: Intent, request: OrderRequest, now: int | None) -> OrderRecord | None:
+        record = self.ledger.find(client_id)
         if record is None:
             return None
         _same_order(record, request, intent)
@@ -249,26 +253,26 @@ class Desk:
         sending = ""
         try:
             with self.changed:
-                known = self.known(intent, entry.request, entry.time)
+                known = self._known(entry.client_id, intent, entry.request, entry.time)
                 if known is not None:
                     return known
                 self.gate.admit(entry.request, view, despite=entry.despite)
                 sending = entry.client_id
                 self.ledger.sending.add(sending)
-                self.ledger.intend(entry, view.instrument)
-            self._send(view.instrument, entry)
+                record = self.ledger.intend(entry, view.instrument)
+            self._send(view.instrument, entry, record)
         finally:
             self._sent(sending)
-        return self.records[sending]
+        return record
 
-    def _send(self, instrument: Instrument, entry: Intended) -> None:
+    def _send(self, instrument: Instrument, entry: Intended, record: OrderRecord) -> None:
         """Hand the order over and take the outcome; whatever happens on the way, the journal says so."""
         outcome = self._submit(instrument, entry)
         if isinstance(outcome, Unknown) and self.contract.resendable and not self.journal.halted:
             again = self._submit(instrument, entry)
             # a no to the second sending may be about the first: that it exists, or has taken the money
             outcome = again if isinstance(again, Accepted) else outcome
-        self._settle(entry.client_id, outcome)
+        self._settle(record, outcome)
 
     def _submit(self, instrument: Instrument, entry: Intended) -> Outcome:
         try:
@@ -284,8 +288,8 @@ class Desk:
             self.ledger.sending.discard(client_id)
             self.changed.notify_all()
 
-    def _settle(self, client_id: str, outcome: Outcome) -> None:
-        record = self.records[client_id]
+    def _settle(self, record: OrderRecord, outcome: Outcome) -> None:
+        client_id = record.client_id
         if isinstance(outcome, Accepted) and self._tells_of_another(outcome, record):
             self._refuse_namesake(record)
         elif isinstance(outcome, Accepted):

@@ -115,8 +115,8 @@ class Ledger:
 
     @whole
     @exactly
-    def intend(self, entry: Intended, instrument: Instrument) -> None:
-        """Write an intent down, then count with it. Raises JournalUnwritable: then it was never meant."""
+    def intend(self, entry: Intended, instrument: Instrument) -> OrderRecord:
+        """Write an intent down, then count with it: its order. Raises JournalUnwritable: then it was never meant."""
         with self.changed:
             self._flush()
             try:
@@ -125,9 +125,10 @@ class Ledger:
             except (KeyboardInterrupt, SystemExit):  # a cell interrupted while the disk was busy
                 self.journal.withdraw(entry.client_id)
                 raise
-            self._begin(entry)
+            record = self._begin(entry)
             self._written(1)
             self.changed.notify_all()
+            return record
 
     def on_report(self, report: Report) -> None:
         """Take in one report, from any thread."""
@@ -219,7 +220,7 @@ class Ledger:
             self._reserve(self.intents[record.client_id], record)
         return True
 
-    def _begin(self, entry: Intended) -> None:
+    def _begin(self, entry: Intended) -> OrderRecord:
         record = begun(entry)
         self._past.put(record, entry)
         self.unkeyed += entry.parts[:1] == ("once",)
@@ -229,6 +230,7 @@ class Ledger:
         while self._meant[0] < entry.time - MINUTE:
             self._meant.popleft()
         self._reserve(entry, record)
+        return record
 
     def _count(self, report: Report, record: OrderRecord) -> None:
         """What a report that was new means for the money, and which ids are taken."""

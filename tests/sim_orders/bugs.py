@@ -79,11 +79,11 @@ def lookups_are_taken_to_show_everything_at_once(patch: Patch) -> None:
 
 @bug(show="silent")
 def a_no_to_the_second_sending_is_believed(patch: Patch) -> None:
-    def send(self: Desk, instrument: Instrument, entry: Intended) -> None:
+    def send(self: Desk, instrument: Instrument, entry: Intended, record: OrderRecord) -> None:
         outcome = self._submit(instrument, entry)
         if isinstance(outcome, Unknown) and self.contract.resendable and not self.ledger.journal.halted:
             outcome = self._submit(instrument, entry)
-        self._settle(entry.client_id, outcome)
+        self._settle(record, outcome)
 
     patch.setattr(Desk, "_send", send)
 
@@ -122,14 +122,14 @@ def an_account_that_could_not_be_compared_counts_as_compared(patch: Patch) -> No
 def an_order_is_written_down_after_it_was_sent(patch: Patch) -> None:
     later: list[Callable[[], None]] = []
 
-    def intend(self: Ledger, entry: Intended, instrument: Instrument) -> None:
+    def intend(self: Ledger, entry: Intended, instrument: Instrument) -> OrderRecord:
         later.append(partial(self.journal.intend, entry, instrument))
-        self._fold(entry)
+        return self._begin(entry)
 
     def made(settle: Callable[..., None]) -> Callable[..., None]:
-        def late(self: Desk, client_id: str, outcome: Outcome) -> None:
+        def late(self: Desk, record: OrderRecord, outcome: Outcome) -> None:
             later.pop()()
-            settle(self, client_id, outcome)
+            settle(self, record, outcome)
 
         return late
 
