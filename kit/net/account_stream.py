@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -22,7 +22,7 @@ from kit.model import Report
 from kit.net.loop import GOODBYE, Loop
 from kit.net.socket import Socket, connect, reason_of, retry_after
 from kit.net.supervisor import EARLIEST, EARLY, REFUSED, Backoff
-from kit.venues.base import Ack, Codec, Goodbye, Holdings, Key, Standing, Transfer
+from kit.venues.base import Ack, Codec, Goodbye, Holdings, Key, Standing, Transfer, UserEvent
 
 ANSWERED_WITHIN = 5.0
 """Seconds that the answer to the subscription may take."""
@@ -194,13 +194,15 @@ class AccountStream:
         except TimeoutError:
             return Ack(None, "the venue did not answer the subscription")
 
-    def _received(self, line: _Line, frame: bytes, _: int) -> None:
-        """A frame came. One that can't be read ends its connection: what else was in it is not known."""
+    def _received(self, line: _Line, frames: list[bytes], _: int) -> None:
+        """Frames came. One that can't be read ends its connection: what else was in it is not known."""
         try:
-            events = self._codec.decode_user(frame)
+            for frame in frames:
+                self._heard(line, self._codec.decode_user(frame))
         except BadAnswer as error:
             line.end(str(error))
-            return
+
+    def _heard(self, line: _Line, events: Sequence[UserEvent]) -> None:
         for event in events:
             if isinstance(event, Ack):
                 self._answered(line, event)

@@ -1,4 +1,4 @@
-"""The library's connection, cut short: a message is handed on from within the very call that read it.
+"""The library's connection, cut short: messages are handed on from within the very call that read them.
 
 ``websockets`` does the handshake, proxies, TLS, framing, pings and the closing. Its queue, and the task that would wake
 up for each message, are gone round. Loaded when the first connection is opened.
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 
 class Connection(ClientConnection):
-    """Tells ``receive`` of each message and when it was read, ``ended`` of the end, once ``start`` was called.
+    """Tells ``receive`` of the messages of each read, ``ended`` of the end, once ``start`` was called.
 
     With ``coalesce`` (s) nothing is read for so long after each read: what comes meanwhile is read in one go.
     """
 
     def __init__(self, *arguments: Any, receive: Receive, ended: Ended, clock: Clock, coalesce: float, **options: Any):
         super().__init__(*arguments, **options)
-        self._early: list[tuple[bytes, int]] = []
-        self._listener, self._ended, self._over = receive, ended, False
-        self._receive: Receive = lambda message, received: self._early.append((message, received))
+        self._early: list[tuple[list[bytes], int]] = []
+        self._listener, self._ended = receive, ended
+        self._receive: Receive = lambda messages, received: self._early.append((messages, received))
         self._clock, self._coalesce = clock, coalesce
+        self._messages: list[bytes] = []
+        """What the read under way has brought."""
         self._parts: list[bytes] = []
-        self._read = 0
 
     def start(self) -> None:
         """From the loop's next turn on, tell; what came before that is told first."""
@@ -39,8 +40,8 @@ class Connection(ClientConnection):
 
     def _start(self) -> None:
         self._receive = self._listener
-        for message, received in self._early:
-            self._receive(message, received)
+        for messages, received in self._early:
+            self._receive(messages, received)
         self._early.clear()
         self.connection_lost_waiter.add_done_callback(lambda _: self._ended(self._reason()))
 
@@ -52,7 +53,7 @@ class Connection(ClientConnection):
 
     def drop(self) -> None:
         """End it at once; nothing more is told."""
-        self._listener = self._receive = lambda message, received: None
+        self._listener = self._receive = lambda messages, received: None
         self._ended = lambda reason: None
         self.transport.abort()
 
@@ -60,8 +61,11 @@ class Connection(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: one reading of the clock for all that is in them, for they came together."""
-        self._read = self._clock.now()
+        received = self._clock.now()
         super().data_received(data)
+        if self._messages:
+            messages, self._messages = self._messages, []
+            self._receive(messages, received)
         if self._coalesce and self.response is not None:
             self.transport.pause_reading()
             self.loop.call_later(self._coalesce, self._resume)
@@ -75,7 +79,7 @@ class Connection(ClientConnection):
         if not isinstance(event, Frame):
             super().process_event(event)
         elif event.opcode is TEXT and event.fin:
-            self._receive(bytes(event.data), self._read)
+            self._messages.append(bytes(event.data))
         elif event.opcode in DATA_OPCODES:
             self._join(event)
         else:
@@ -85,9 +89,8 @@ class Connection(ClientConnection):
         """A message in binary, or a fragment of one; the last fragment completes it."""
         self._parts.append(bytes(frame.data))
         if frame.fin:
-            message = b"".join(self._parts)
+            self._messages.append(b"".join(self._parts))
             self._parts.clear()
-            self._receive(message, self._read)
 
     def _reason(self) -> str:
         told, sent, cause = self.protocol.close_rcvd, self.protocol.close_sent, self.close_exc.__cause__

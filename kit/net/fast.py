@@ -1,7 +1,8 @@
 """The connection over ``picows``, whose framing is compiled: what ``kit.net.connection`` does, for a fraction of it.
 
 ``picows`` does the handshake, TLS, framing and the pings that find a dead peer. It reads from the socket in one go what
-has come, and calls for each frame of it. Loaded when the first connection is opened, where it is installed.
+has come, and calls for each frame of it; they are handed on together. Loaded when the first connection is opened, where
+it is installed.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ so that is asked of the short ones only."""
 
 
 class FastConnection(WSListener):
-    """Tells ``receive`` of each message and when it was read, ``ended`` of the end, once ``start`` was called.
+    """Tells ``receive`` of the messages of each read, ``ended`` of the end, once ``start`` was called.
 
     With ``coalesce`` (s) nothing is read for so long after each read: what comes meanwhile is read in one go. The pause
     is below TLS, so that it saves there too.
@@ -52,17 +53,17 @@ class FastConnection(WSListener):
 
     __slots__ = (
         "_biggest", "_clock", "_coalesce", "_early", "_ended", "_joined", "_life", "_listener", "_loop",
-        "_pong_within", "_read", "_receive", "_socket", "_transport",
+        "_messages", "_pong_within", "_receive", "_socket", "_transport",
     )  # fmt: skip
 
     def __init__(self, *, receive: Receive, ended: Ended, clock: Clock, coalesce: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._early: list[tuple[bytes, int]] = []
+        self._early: list[tuple[list[bytes], int]] = []
         self._listener, self._ended = receive, ended
-        self._receive: Receive = lambda message, received: self._early.append((message, received))
+        self._receive: Receive = lambda messages, received: self._early.append((messages, received))
         self._clock, self._coalesce = clock, coalesce
-        self._read = 0
-        """When what is being handed on was read; 0 between two reads."""
+        self._messages: list[bytes] = []
+        """What the read under way has brought so far."""
         self._joined: bytearray | None = None
         """The message whose pieces are coming."""
         self._socket: socket.socket | None = None
@@ -133,8 +134,8 @@ class FastConnection(WSListener):
 
     def _start(self) -> None:
         self._receive = self._listener
-        for message, received in self._early:
-            self._receive(message, received)
+        for messages, received in self._early:
+            self._receive(messages, received)
         self._early.clear()
         self._life = self._loop.create_task(self._live())
 
@@ -144,6 +145,7 @@ class FastConnection(WSListener):
             await self._transport.wait_disconnected()
         except Exception as error:  # why the library ended it
             cause = error
+        self._hand_on()
         self._ended(self._reason(cause))
 
     def say(self, text: str) -> None:
@@ -152,7 +154,7 @@ class FastConnection(WSListener):
 
     def drop(self) -> None:
         """End it at once; nothing more is told."""
-        self._listener = self._receive = lambda message, received: None
+        self._listener = self._receive = lambda messages, received: None
         self._ended = lambda reason: None
         self._transport.disconnect(graceful=False)
 
@@ -163,18 +165,22 @@ class FastConnection(WSListener):
         return False
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A frame: one reading of the clock for all that were read together."""
-        if not self._read:
-            self._read = self._clock.now()
+        """A frame; the last one of a read has all of it handed on."""
         if frame.payload_size > CONTROL and frame.fin and self._joined is None:
-            self._receive(frame.get_payload_as_bytes(), self._read)
+            self._messages.append(frame.get_payload_as_bytes())
         else:
             self._heed(transport, frame)
         if frame.last_in_buffer:
-            self._read = 0
+            self._hand_on()
             if self._coalesce:
                 transport.underlying_transport.pause_reading()
                 self._loop.call_later(self._coalesce, self._resume)
+
+    def _hand_on(self) -> None:
+        """One reading of the clock for all that came together."""
+        if self._messages:
+            messages, self._messages = self._messages, []
+            self._receive(messages, self._clock.now())
 
     def _resume(self) -> None:
         if not self._transport.is_disconnected:
@@ -202,7 +208,7 @@ class FastConnection(WSListener):
             raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "a message's pieces are too many")
         if frame.fin:
             self._joined = None
-            self._receive(bytes(joined), self._read)
+            self._messages.append(bytes(joined))
 
     def _reason(self, cause: BaseException | None) -> str:
         ending: WSCloseHandshake | None = self._transport.close_handshake

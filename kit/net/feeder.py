@@ -7,7 +7,7 @@ asked from threads of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -62,12 +62,13 @@ class Feeder:
         self._mirror.down(subscription.channel, reason, now)
         self._follow(now)
 
-    def take(self, event: MarketEvent, now: int) -> None:
-        """An event, received at ``now`` (µs)."""
+    def take(self, events: Sequence[MarketEvent], now: int) -> None:
+        """Events in their order, received at ``now`` (µs). A tap hears of each before the next is taken."""
         mirror = self._mirror
-        mirror.take(event, now)
-        for tap in self.taps:
-            self._tell(tap, event, now)
+        for event in events:
+            mirror.take(event, now)
+            for tap in self.taps:
+                self._tell(tap, event, now)
         if mirror.restless or self.waiters:
             self._follow(now)
 

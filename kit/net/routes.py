@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from kit.model import BookDelta, BookSnapshot, Candle, Channel, Quote, Trade
@@ -20,8 +20,8 @@ class Listener(Protocol):
         """Its connection is gone, frames of it are missing, or the venue refused it."""
         ...
 
-    def take(self, event: MarketEvent, now: int) -> None:
-        """An event, received at ``now`` (µs)."""
+    def take(self, events: Sequence[MarketEvent], now: int) -> None:
+        """Events in their order, all received at ``now`` (µs)."""
         ...
 
 

@@ -26,8 +26,8 @@ PING_EVERY, PONG_WITHIN = 15.0, 10.0
 """Seconds. A half-open connection is noticed after their sum at most. Binance counts our ping among the five messages a
 second that it takes."""
 
-Receive = Callable[[bytes, int], None]
-"""Handed each message (text or binary, whole) and when it was read (µs). Must not raise."""
+Receive = Callable[[list[bytes], int], None]
+"""Handed the messages (text or binary, whole) that were read together, and when (µs). Must not raise."""
 Ended = Callable[[str], None]
 """Told once, in words, why an open connection is gone. Must not raise."""
 
@@ -71,10 +71,10 @@ async def connect(
 ) -> Socket:
     """A connection to ``url``, through the environment's proxy unless it is on this machine.
 
-    ``receive`` is called from within the read that brought a message. With ``coalesce`` (s) nothing is read for so long
-    after each read, and what comes meanwhile is read in one go: busy streams then cost a fraction. A message is stamped
-    when it is read, so that the wait shows in its latency (receipt minus venue time). Neither callback is called before
-    this has returned. Raises what ``websockets`` raises: ``reason_of`` and ``retry_after`` read it.
+    ``receive`` is called from within the read that brought its messages. With ``coalesce`` (s) nothing is read for so
+    long after each read, and what comes meanwhile is read in one go: busy streams then cost a fraction. A message is
+    stamped when it is read, so that the wait shows in its latency (receipt minus venue time). Neither callback is
+    called before this has returned. Raises what ``websockets`` raises: ``reason_of`` and ``retry_after`` read it.
 
     Where the extra ``fast`` is installed, ``picows`` carries it, unless a proxy is in use or ``plain`` is wanted; there
     is no other difference. ``private``: what is said there is signed, so nothing of it is ever logged.

@@ -169,13 +169,13 @@ class Streams:
         self._step()
 
     def _receiver(self, link: int) -> Receive:
-        """Who is told of the connection's frames; a closure, because every frame comes by here."""
-        hear = self.supervisor.received
+        """Who is told of the connection's frames."""
 
-        def receive(frame: bytes, now: int) -> None:
+        def receive(frames: list[bytes], now: int) -> None:
             for witness in self._witnesses:
-                witness.received(link, frame, now * 1000)
-            hear(link, frame, now)
+                for frame in frames:
+                    witness.received(link, frame, now * 1000)
+            self.supervisor.received(link, frames, now)
 
         return receive
 

@@ -112,6 +112,8 @@ class Supervisor:
         """Counts the holes in the connections' own numbering."""
         self.backoff, self._next_backoff = Backoff(seed), Backoff(seed + 1)
         self.routes = Routes()
+        self._told: dict[Listener, list[MarketEvent]] = {}
+        """What the frames in hand have brought: handed on after the last of them, or before anything else is told."""
         self._codec = codec
         self._decode: Callable[[bytes | str], Sequence[Any]] = codec.decode
         """``Any``: what an event is, its type tells, and ``routes.by_kind`` knows the types."""
@@ -193,39 +195,48 @@ class Supervisor:
         if link is not None:
             self._end(link, reason, now, retry_after)
 
-    def received(self, number: int, frame: bytes | str, now: int) -> None:  # noqa: C901 - every message comes by here, and calls are dear
-        """A frame came. One that can't be read ends its connection: what else was in it is not known."""
+    def received(self, number: int, frames: Iterable[bytes | str], now: int) -> None:  # noqa: C901 - every message comes by here, and calls are dear
+        """Frames came together, and what is in them is handed on together. One that can't be read ends its connection:
+        what else was in it is not known."""
         link = self._link
         if link is None or link.number != number:
             link = self._find(number)
             if link is None:
                 return
-        try:
-            events = self._decode(frame)
-        except BadAnswer as error:
-            self._end(link, str(error), now)
-            return
-        if not events:
-            link.beaten = now
-        by_kind = self.routes.by_kind
-        for event in events:
-            known = by_kind.get(type(event))
-            if known is None:
-                if not self._heed(link, event, now):
-                    return
-                continue
-            link.heard = now
-            if link is not self._link:
-                link.held.append((event, now))
-            else:
+        held, decode, by_kind, backoff = link is not self._link, self._decode, self.routes.by_kind, self.backoff
+        for frame in frames:
+            try:
+                events = decode(frame)
+            except BadAnswer as error:
+                self._end(link, str(error), now)
+                return
+            if not events:
+                link.beaten = now
+            for event in events:
+                known = by_kind.get(type(event))
+                if known is None:
+                    if not self._heed(link, event, now):
+                        return
+                    continue
+                link.heard = now
+                if held:
+                    link.held.append((event, now))
+                    continue
                 key: Key = (event.symbol, event.interval) if type(event) is Candle else event.symbol
                 for listener in known.get(key) or self._first(link, event, key, now):
-                    try:
-                        listener.take(event, now)
-                    except Exception as error:  # one listener's mistake must not cost the others their data
-                        self.last_error = f"a listener failed: {error!r}"
-                if self.backoff.tries:
-                    self.backoff.reset()
+                    self._told.setdefault(listener, []).append(event)
+                if backoff.tries:
+                    backoff.reset()
+        self._tell(now)
+
+    def _tell(self, now: int) -> None:
+        """Hand on what the frames in hand have brought so far."""
+        told, self._told = self._told, {}
+        for listener, events in told.items():
+            try:
+                listener.take(events, now)
+            except Exception as error:  # one listener's mistake must not cost the others their data
+                self.last_error = f"a listener failed: {error!r}"
 
     def _first(self, link: Link, event: MarketEvent, key: Key, now: int) -> tuple[Listener, ...]:
         """Who listens to an event that leads nowhere yet: a first frame confirms its subscription."""
@@ -273,6 +284,7 @@ class Supervisor:
             self._announce(link, fresh, now)
 
     def _announce(self, link: Link, subs: set[Subscription], now: int) -> None:
+        self._tell(now)
         for sub in sorted(subs, key=repr):
             self.routes.open(sub)
             for listener in self.routes.wanted.get(sub, ()):
@@ -289,6 +301,7 @@ class Supervisor:
                 self._shut(sub, self.last_error, now)
 
     def _shut(self, sub: Subscription, reason: str, now: int) -> None:
+        self._tell(now)
         self.routes.shut(sub)
         for listener in self.routes.wanted.get(sub, ()):
             self._guard(partial(listener.down, sub, reason, now))
@@ -340,7 +353,7 @@ class Supervisor:
         for event, received in held:
             key: Key = (event.symbol, event.interval) if isinstance(event, Candle) else event.symbol
             for listener in self.routes.by_kind[type(event)].get(key, ()):
-                self._guard(partial(listener.take, event, received))
+                self._guard(partial(listener.take, [event], received))
 
     # -- what is due
 

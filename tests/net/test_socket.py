@@ -51,9 +51,9 @@ class Ear:
         self.reasons: list[str] = []
         self._news = asyncio.Event()
 
-    def receive(self, message: bytes, received: int) -> None:
-        self.messages.append(message)
-        self.stamps.append(received)
+    def receive(self, messages: list[bytes], received: int) -> None:
+        self.messages += messages
+        self.stamps += [received] * len(messages)
         self._news.set()
 
     def ended(self, reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,8 @@ class Listener:
         if subscription == min(self.wanted, key=repr):  # once, however many went down together
             self.heard.append(Down(reason))
 
-    def take(self, event: object, now: int) -> None:
-        self.heard.append(event)
+    def take(self, events: Sequence[object], now: int) -> None:
+        self.heard += events
         self.threads.add(threading.current_thread().name)
 
     def of(self, kind: type) -> list[Any]:
@@ -68,7 +68,7 @@ class Listener:
 class Broken(Listener):
     """Fails at every event."""
 
-    def take(self, event: object, now: int) -> None:
+    def take(self, events: Sequence[object], now: int) -> None:
         raise ZeroDivisionError("my mistake")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -36,8 +37,8 @@ class Ear:
     def down(self, subscription: Subscription, reason: str, now: int) -> None:
         self.said.append(("down", subscription.channel, reason))
 
-    def take(self, event: MarketEvent, now: int) -> None:
-        self.said.append(("event", getattr(event, "id", None) or getattr(event, "update_id", None)))
+    def take(self, events: Sequence[MarketEvent], now: int) -> None:
+        self.said += [("event", getattr(event, "id", None) or getattr(event, "update_id", None)) for event in events]
 
     @property
     def events(self) -> list[int]:
@@ -98,8 +99,8 @@ class Scene:
     def acknowledge(self, link: int, number: int, **answer: Any) -> None:
         self.hear(link, json.dumps({"result": None, "id": number, **answer}).encode())
 
-    def hear(self, link: int, frame: bytes) -> None:
-        self.supervisor.received(link, frame, self.now)
+    def hear(self, link: int, *frames: bytes) -> None:
+        self.supervisor.received(link, frames, self.now)
 
     def connect(self) -> int:
         """The next connection comes about and is asked for everything."""
@@ -303,9 +304,42 @@ def test_an_unreadable_frame_ends_the_connection() -> None:
     assert "can't be read" in scene.ear.of("down")[0][1]
 
 
+def test_what_was_read_together_is_handed_on_together_and_in_its_order() -> None:
+    class Counting(Ear):
+        def take(self, events: Sequence[MarketEvent], now: int) -> None:
+            super().take(events, now)
+            self.said.append(("together", len(events)))
+
+    scene = Scene()
+    ears = Counting(), Counting()
+    scene.supervisor.subscribe([TRADES, QUOTES], ears[0], scene.now)
+    scene.supervisor.subscribe([QUOTES], ears[1], scene.now)
+    scene.hear(scene.connect(), trade(1), quote(2), trade(3))
+    assert [ear.events for ear in ears] == [[1, 2, 3], [2]]
+    assert [ear.of("together") for ear in ears] == [[(3,)], [(1,)]]
+
+
+def test_what_came_before_a_word_about_a_channel_or_an_unreadable_frame_is_handed_on_before_it() -> None:
+    scene = Scene(TRADES)
+    link = scene.connect()
+    scene.answers = False
+    scene.supervisor.subscribe([QUOTES], scene.ear, scene.now)
+    scene.step()
+    scene.hear(link, trade(1), quote(2), trade(3), b"rubbish", trade(4))
+    assert [said[:2] for said in scene.ear.said] == [
+        ("up", Channel.TRADE),
+        ("event", 1),
+        ("up", Channel.QUOTE),
+        ("event", 2),
+        ("event", 3),
+        ("down", Channel.TRADE),
+        ("down", Channel.QUOTE),
+    ]
+
+
 def test_a_listener_that_fails_costs_the_others_nothing() -> None:
     class Deaf(Ear):
-        def take(self, event: MarketEvent, now: int) -> None:
+        def take(self, events: Sequence[MarketEvent], now: int) -> None:
             raise ZeroDivisionError
 
     scene = Scene()

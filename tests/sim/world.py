@@ -91,7 +91,11 @@ class Seat:
         self.world.note("down", subscription.native, subscription.channel, reason)
         self._guarded(subscription.channel, self.mirror.down, subscription.channel, reason, now)
 
-    def take(self, event: MarketEvent, now: int) -> None:
+    def take(self, events: Sequence[MarketEvent], now: int) -> None:
+        for event in events:
+            self._take(event, now)
+
+    def _take(self, event: MarketEvent, now: int) -> None:
         channel = CHANNELS[type(event)]
         if isinstance(event, Quote):
             self.taken.add((channel, event.update_id))
@@ -366,7 +370,7 @@ class World:
         if self.now - sent > SECOND:
             self._came_late(self.now - sent)
         self.note("frame", link, *told)
-        self.supervisor.received(link, frame, self.local)
+        self.supervisor.received(link, [frame], self.local)
         self._look_at_touched()
 
     def hear_ended(self, link: int, reason: str, retry_after: float) -> None:
