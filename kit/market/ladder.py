@@ -42,19 +42,14 @@ class Ladder:
     def apply(self, levels: Levels) -> None:
         """Set absolute quantities; 0 removes, and removing what is not there is normal."""
         held, near, low, high = self.levels, self.near, self._low, self._high
-        count = len(held)  # a price is looked up once: the dict's growth tells that it is new
         for level in levels:
             price, qty = level
             if qty:
+                if low <= price <= high and price not in held:
+                    insort(near, price)
                 held[price] = level
-                if len(held) != count:
-                    count += 1
-                    if low <= price <= high:
-                        insort(near, price)
-            elif held.pop(price, None) is not None:
-                count -= 1
-                if low <= price <= high:
-                    del near[bisect_left(near, price)]
+            elif held.pop(price, None) is not None and low <= price <= high:
+                del near[bisect_left(near, price)]
         if len(near) > self._most:
             self._order(near)
         elif len(near) < self._least:
