@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from kit.clock import SECOND
 from kit.sandbox.budgets import RATE_LIMITS
 from kit.sandbox.front import Answer
 from kit.sandbox.hall import Hall
@@ -72,7 +73,20 @@ class ApiDoor(Door):
 
     def _events(self, client: Client, number: int, change: Change) -> None:
         for event in user_events(change, client.stamp):
-            self.send(client, msgspec.json.encode({"subscriptionId": number, "event": event}))
+            told = msgspec.json.encode({"subscriptionId": number, "event": event})
+            self._publish(client, f"USER {event['e']}", told)
+
+    def _publish(self, client: Client, target: str, told: bytes) -> None:
+        """An event to one who listens, as the faults have it."""
+        now = self._wall.now()
+        copies = self._faults.copies(target, now)
+        held = round(self._faults.delay(target, now) * SECOND) if copies else 0
+        for _ in range(copies):
+            share = None if client.frozen else self._faults.torn(target, now)
+            if share is None:
+                self.send(client, told, held)
+            else:
+                client.tear(told, share)
 
     def _carry_out(self, client: Client, name: str, wish: dict[str, Any]) -> Answer:
         params = wish.get("params") or {}

@@ -26,8 +26,9 @@ Fields of a fault:
 ``for``          seconds it stays in force, or as said above
 ``times``        how often it strikes (``gap``, ``tear``, ``refuse`` and what costs a request its answer: once unless
                  said; the others: until cleared)
-``match``        what it strikes: ``"POST /api/v3/order"``, ``"GET /api/v3/*"``, ``"WS order.place"`` or
-                 ``"STREAM btcusdt@depth*"``, with ``*`` for anything (default: everything of its kind)
+``match``        what it strikes: ``"POST /api/v3/order"``, ``"GET /api/v3/*"``, ``"WS order.place"``,
+                 ``"STREAM btcusdt@depth*"`` or, of what an account's own stream tells, ``"USER executionReport"``, with
+                 ``*`` for anything (default: everything of its kind, and nothing of an account's own stream)
 ``chance``       the share of what matches that it strikes (requests, frames, connections), drawn from the plan's seed
                  (default 1)
 ``ms``           how long a ``delay`` or ``lag`` holds things back
@@ -73,6 +74,8 @@ ONCE = ("gap", "tear", "refuse", *BEFORE, *AFTER)
 """Kinds that strike once unless told otherwise."""
 STREAMS = ("mute", "gap", "duplicate", "tear", "refuse")
 """Kinds that befall streams and never a request."""
+FRAMES = ("STREAM ", "USER ")
+"""How a match begins that names frames: the market's, and an account's own."""
 LASTS = {"shutdown": 600.0}
 """Seconds a kind stays in force unless told otherwise."""
 
@@ -131,8 +134,12 @@ def _check(made: Fault) -> None:
         raise UsageError(f"chance={made.chance} of a {made.kind} fault must be above 0 and at most 1")
     if "ms" in KINDS[made.kind] and not made.ms:
         raise UsageError(f"a {made.kind} fault needs ms=, how long to hold things back")
-    if made.kind in STREAMS and not made.match.startswith(("STREAM ", "*")):
-        raise UsageError(f"match={made.match!r} of a {made.kind} fault must name streams, as in 'STREAM btcusdt@trade'")
+    named = ("STREAM ",) if made.kind == "refuse" else FRAMES
+    if made.kind in STREAMS and not made.match.startswith((*named, "*")):
+        account = "" if made.kind == "refuse" else " or 'USER executionReport'"
+        raise UsageError(
+            f"match={made.match!r} of a {made.kind} fault must name streams, as in 'STREAM btcusdt@trade'{account}"
+        )
 
 
 def plan(text: str | bytes) -> Plan:
@@ -203,19 +210,25 @@ class Faults:
         return self._strike(AFTER, target, now)
 
     def delay(self, target: str, now: int) -> float:
-        """Seconds to hold an answer (or a ``STREAM …`` frame) back."""
+        """Seconds to hold an answer (or a frame, ``STREAM …`` or ``USER …``) back."""
         struck = self._strike(("delay",), target, now)
         return struck.ms / 1000 if struck else 0.0
 
-    # -- streams
+    # -- streams: a target is ``STREAM …`` or ``USER …``
 
-    def strikes(self, kind: str, stream: str, now: int) -> bool:
-        """True when a fault of ``kind`` (one of ``STREAMS``) befalls this stream's frame, or its subscription, now."""
-        return self._strike((kind,), f"STREAM {stream}", now) is not None
+    def strikes(self, kind: str, target: str, now: int) -> bool:
+        """True when a fault of ``kind`` (one of ``STREAMS``) befalls this frame, or this stream's subscription, now."""
+        return self._strike((kind,), target, now) is not None
 
-    def torn(self, stream: str, now: int) -> float | None:
+    def copies(self, target: str, now: int) -> int:
+        """How often this frame is sent: once, unless it is lost or comes twice."""
+        if self.strikes("mute", target, now) or self.strikes("gap", target, now):
+            return 0
+        return 2 if self.strikes("duplicate", target, now) else 1
+
+    def torn(self, target: str, now: int) -> float | None:
         """How much of this frame, as a share, is still sent before its connection breaks; None: all, and it holds."""
-        return self._random.random() if self.strikes("tear", stream, now) else None
+        return self._random.random() if self.strikes("tear", target, now) else None
 
     # -- sockets
 
@@ -258,4 +271,4 @@ def _matches(struck: Fault, target: str) -> bool:
         return fnmatchcase(target, struck.match)
     if struck.kind == "gap":
         return "@depth" in target
-    return target.startswith("STREAM ") == (struck.kind in STREAMS)
+    return target.startswith("STREAM ") if struck.kind in STREAMS else not target.startswith(FRAMES)

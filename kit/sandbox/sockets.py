@@ -73,10 +73,10 @@ class Client:
         self.frozen = True
         self.connection.transport.pause_reading()
 
-    def due(self, now: int) -> int:
-        """When a message of now is to reach it: never before an earlier one."""
+    def due(self, now: int, held: int) -> int:
+        """When a message of now, held back for ``held``, is to reach it: never before an earlier one."""
         lag = round(self.lag.fault.ms * 1000) if self.lag and self.lag.live(now) else 0
-        return max(now + lag, self.late[-1][0] if self.late else 0)
+        return max(now + held + lag, self.late[-1][0] if self.late else 0)
 
     def doomed(self, now: int) -> bool:
         """True when a fault has it cut now. One that is cleared spares it, unless it is half open already."""
@@ -164,10 +164,11 @@ class Door(ABC):
         tried.append(now)
         return -(-(tried[0] + ATTEMPTS_WITHIN - now) // SECOND) if full else 0
 
-    def send(self, client: Client, message: bytes) -> None:
-        """Hand a JSON text to a client without waiting for it. While muted or half open nothing leaves."""
+    def send(self, client: Client, message: bytes, held: int = 0) -> None:
+        """Hand a JSON text to a client without waiting for it, held back for ``held`` µs. While muted or half open
+        nothing leaves."""
         now = self._wall.now()
-        due = client.due(now)
+        due = client.due(now, held)
         if due > now or client.late:
             client.late.append((due, message))
         else:

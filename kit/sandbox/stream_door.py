@@ -108,11 +108,10 @@ class StreamDoor(Door):
         self.send(client, self._spelled(client, "!serverShutdown", event))
 
     def _publish(self, frame: Frame, now: int) -> None:
-        faults, stream = self._faults, frame.stream
-        if faults.strikes("mute", stream, now) or faults.strikes("gap", stream, now):
-            return
-        held = round(faults.delay(f"STREAM {stream}", now) * SECOND)
-        for _ in range(2 if faults.strikes("duplicate", stream, now) else 1):
+        target = f"STREAM {frame.stream}"
+        copies = self._faults.copies(target, now)
+        held = round(self._faults.delay(target, now) * SECOND) if copies else 0
+        for _ in range(copies):
             if held or self._late:
                 due = max(now + held, self._late[-1][0] if self._late else 0)
                 self._late.append((due, frame))
@@ -126,7 +125,7 @@ class StreamDoor(Door):
             key = client.stamp, self._combined[client]
             if key not in spelled:
                 spelled[key] = self._spelled(client, frame.stream, frame.make(client.stamp))
-            share = None if client.frozen else self._faults.torn(frame.stream, now)
+            share = None if client.frozen else self._faults.torn(f"STREAM {frame.stream}", now)
             if share is None:
                 self.send(client, spelled[key])
             else:
@@ -147,7 +146,9 @@ class StreamDoor(Door):
             return self._property(client, params)
         if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
             raise BadRequest(2, "Invalid request: params must be a list of stream names")
-        if verb == "SUBSCRIBE" and any(self._faults.strikes("refuse", name, self._wall.now()) for name in params):
+        if verb == "SUBSCRIBE" and any(
+            self._faults.strikes("refuse", f"STREAM {name}", self._wall.now()) for name in params
+        ):
             raise BadRequest(2, "Invalid request: refused by a fault of the sandbox")
         act = self._subscribe if verb == "SUBSCRIBE" else self._unsubscribe
         act(client, params)

@@ -394,6 +394,34 @@ def test_what_happens_while_the_socket_is_cut_is_found_when_it_is_back(venue: Ve
     assert account.reconcile().empty
 
 
+def test_an_account_whose_events_are_lost_doubled_and_torn_ends_as_the_venue_has_it(
+    venue: Venue, account: kit.Broker
+) -> None:
+    assert venue.sandbox is not None
+    proving = account.buy(SYMBOL, "0.01", price=below(venue, "0.02"), key="proves")
+    until(lambda: follower_of(account).proven)
+    for kind, chance in (("gap", 0.3), ("duplicate", 0.3), ("tear", 0.05)):
+        venue.sandbox.fault(kind, match="USER *", chance=chance, times=1000, for_=6)
+    for number in range(12):
+        venue.sandbox.fault("gap", match="USER executionReport")  # at least the first word of each
+        account.buy(SYMBOL, "0.01", key=f"buy {number}", despite="account")
+        if number % 3:
+            account.sell(SYMBOL, "0.01", key=f"sell {number}", despite="account")
+        else:
+            resting = account.buy(SYMBOL, "0.01", price=below(venue, "0.02"), key=f"rests {number}", despite="account")
+            venue.rest.do(venue.trading.cancel(venue.instrument(SYMBOL), resting.id))
+    venue.sandbox.clear_faults()
+    proving.cancel()
+    until(lambda: not account.desk.unreconciled and not account.desk.open_orders, 30)
+    assert account.reconcile().empty
+    fills = venue.rest.do(venue.trading.fills(venue.instrument(SYMBOL), venue_order_id=None, from_id=None))
+    ours = {fill.id: fill for fill in fills if fill.venue_id in set(account.orders["venue_id"])}
+    assert len(account.fills) == len(ours)
+    held = {balance.asset: balance.total for balance in venue.rest.do(venue.trading.balances())}
+    mine = account.balances.set_index("asset")["total"]
+    assert {asset: mine[asset] for asset in ("BTC", "USDT")} == {a: float(held[a]) for a in ("BTC", "USDT")}
+
+
 def test_a_mute_stream_is_found_out_by_the_next_order_and_polling_takes_its_place(
     venue: Venue, account: kit.Broker
 ) -> None:

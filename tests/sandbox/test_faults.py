@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from kit.errors import UnknownName, UsageError
 from kit.sandbox import faults as faults_module
 from kit.sandbox.faults import KINDS, Fault, Faults, Plan, fault, plan
 from kit.sandbox.launcher import Handle
+from kit.venues.binance import BINANCE
 
 ORDER = "POST /api/v3/order"
 PATIENT = 40.0
@@ -79,6 +80,7 @@ class TestPlan:
             '{"faults": [{"kind": "drop", "retry_after": -1}]}',
             '{"faults": [{"kind": "mute", "match": "GET /api/v3/depth"}]}',
             '{"faults": [{"kind": "gap", "match": "btcusdt@depth"}]}',
+            '{"faults": [{"kind": "refuse", "match": "USER executionReport"}]}',
         ],
     )
     def test_what_cannot_be_is_refused(self, text: str) -> None:
@@ -125,7 +127,8 @@ class TestInForce:
         kinds = ("mute", "gap", "duplicate", "tear", "refuse")
         everything = faults(*({"kind": kind} for kind in kinds))
         struck = {
-            kind: [everything.strikes(kind, stream, 0) for stream in ("a@trade", "a@depth@100ms")] for kind in kinds
+            kind: [everything.strikes(kind, f"STREAM {stream}", 0) for stream in ("a@trade", "a@depth@100ms")]
+            for kind in kinds
         }
         assert struck == {
             "mute": [True, True],
@@ -136,8 +139,22 @@ class TestInForce:
         }
         one = faults(*({"kind": kind, "match": "STREAM a@trade"} for kind in kinds))
         for kind in kinds:
-            assert not one.strikes(kind, "b@trade", 0)
-            assert one.strikes(kind, "a@trade", 0)
+            assert not one.strikes(kind, "STREAM b@trade", 0)
+            assert one.strikes(kind, "STREAM a@trade", 0)
+
+    def test_an_account_s_own_stream_is_struck_by_what_names_it_only(self) -> None:
+        kinds = ("mute", "gap", "duplicate", "tear", "delay")
+        held = {"ms": 300, "times": 9}
+        report, position = "USER executionReport", "USER outboundAccountPosition"
+        for match in ("*", "STREAM *", "GET *"):
+            given = [{"kind": kind, "match": match} for kind in kinds if kind == "delay" or match != "GET *"]
+            unnamed = faults(*(each | (held if each["kind"] == "delay" else {}) for each in given))
+            assert (unnamed.copies(report, 0), unnamed.torn(report, 0), unnamed.delay(report, 0)) == (1, None, 0)
+        assert [faults({"kind": kind, "match": report}).copies(report, 0) for kind in kinds[:3]] == [0, 0, 2]
+        assert faults({"kind": "tear", "match": report}).torn(report, 0) is not None
+        assert faults({"kind": "delay", "match": "USER *", **held}).delay(position, 0) == 0.3
+        felt = faults({"kind": "gap", "match": report, "times": 2})
+        assert [felt.copies(target, 0) for target in (position, report, report, report)] == [1, 0, 0, 1]
 
     def test_no_request_is_struck_by_what_befalls_streams(self) -> None:
         felt = faults({"kind": "mute"}, {"kind": "duplicate"}, {"kind": "tear"})
@@ -147,7 +164,7 @@ class TestInForce:
     def test_a_mute_with_a_match_leaves_the_sockets_alone(self) -> None:
         felt = faults({"kind": "mute", "match": "STREAM a@*", "for": 2})
         assert not felt.muted(0)
-        assert [felt.strikes("mute", "a@trade", second * SECOND) for second in (0, 1, 2)] == [True, True, False]
+        assert [felt.strikes("mute", "STREAM a@trade", second * SECOND) for second in (0, 1, 2)] == [True, True, False]
 
     def test_what_befalls_open_connections_begins_once(self) -> None:
         felt = faults({"kind": "shutdown", "at": 1}, {"kind": "freeze", "at": 1})
@@ -162,7 +179,7 @@ class TestInForce:
     def test_a_torn_frame_s_share_is_drawn_from_the_seed(self) -> None:
         def shares(seed: int) -> list[float | None]:
             felt = faults({"kind": "tear", "times": 5}, seed=seed)
-            return [felt.torn("a@trade", 0) for _ in range(6)]
+            return [felt.torn("STREAM a@trade", 0) for _ in range(6)]
 
         assert shares(1) == shares(1) != shares(2)
         assert all(share is not None and 0 <= share < 1 for share in shares(1)[:5])
@@ -184,7 +201,7 @@ class TestInForce:
         felt.clear()
         assert announced.cleared
         assert not felt.muted(0)
-        assert not felt.strikes("gap", "btcusdt@depth", 0)
+        assert not felt.strikes("gap", "STREAM btcusdt@depth", 0)
 
 
 class TestFelt:
@@ -322,6 +339,71 @@ class TestFelt:
         assert ended.value.rcvd is None
         assert _update(other)
         assert _update(stream())
+
+    @pytest.fixture
+    def told(self, sandbox: Handle, caller: Any) -> Any:
+        """Opens connections that listen to the account, and places orders that they hear of."""
+        with ExitStack() as opened:
+
+            def listen() -> ClientConnection:
+                connection = opened.enter_context(
+                    connect(sandbox.hosts.ws_api, compression=None, proxy=None, close_timeout=0.5)
+                )
+                connection.send(BINANCE.user_subscribe(sandbox.key, time.time_ns() // 1_000, 1))
+                assert _update(connection)["status"] == 200
+                return connection
+
+            yield listen
+
+    def heard(self, connection: ClientConnection, seconds: float = 0.7) -> list[tuple[str, str]]:
+        """The kinds of events until nothing more comes, and what each says of an order."""
+        events = []
+        with suppress(TimeoutError):
+            while event := _update(connection, seconds)["event"]:
+                events.append((event["e"], event.get("x", "")))
+        return events
+
+    def test_events_of_an_account_can_be_lost_and_doubled(self, sandbox: Handle, caller: Any, told: Any) -> None:
+        connection = told()
+        position = ("outboundAccountPosition", "")
+        sandbox.fault("gap", match="USER executionReport")
+        self.buy(caller, "untold")
+        assert self.heard(connection) == [position, ("executionReport", "TRADE"), position]
+        sandbox.fault("duplicate", match="USER *", times=2)
+        self.buy(caller, "told-twice")
+        new, trade = ("executionReport", "NEW"), ("executionReport", "TRADE")
+        assert self.heard(connection) == [new, new, position, position, trade, position]
+
+    def test_an_event_of_an_account_can_break_off_in_the_middle(self, sandbox: Handle, caller: Any, told: Any) -> None:
+        connection, other = told(), told()
+        sandbox.fault("tear", match="USER executionReport")
+        self.buy(caller, "torn")
+        with pytest.raises(ConnectionClosed) as ended:
+            connection.recv(timeout=5)
+        assert ended.value.rcvd is None
+        assert len(self.heard(other)) == 4
+
+    def test_an_event_of_an_account_can_come_late_and_holds_up_what_follows(
+        self, sandbox: Handle, caller: Any, told: Any
+    ) -> None:
+        connection = told()
+        sandbox.fault("delay", ms=500, match="USER executionReport", times=1)
+        began = time.monotonic()
+        self.buy(caller, "told-late")
+        assert [kind for kind, _ in self.heard(connection, 2)] == 2 * ["executionReport", "outboundAccountPosition"]
+        assert time.monotonic() - began >= 0.5
+
+    def test_a_mute_account_stream_is_silent_beside_lively_ones(
+        self, sandbox: Handle, caller: Any, stream: Any, told: Any
+    ) -> None:
+        connection, market = told(), stream()
+        sandbox.fault("mute", match="USER *")
+        self.buy(caller, "muted")
+        assert self.heard(connection) == []
+        assert _update(market)
+        sandbox.clear_faults()
+        self.buy(caller, "unmuted")
+        assert len(self.heard(connection)) == 4
 
     def test_a_shutdown_is_announced_before_the_cut_and_spares_who_comes_after(
         self, sandbox: Handle, stream: Any
