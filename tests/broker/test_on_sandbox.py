@@ -110,9 +110,11 @@ def test_what_the_market_trades_while_the_socket_is_cut_fills_what_rests(venue: 
         paper.buy(SYMBOL, "0.001", price=live.instrument.price(live.quote.bid - off), key=f"buy {off}")
         paper.sell(SYMBOL, "0.001", price=live.instrument.price(live.quote.ask + off), key=f"sell {off}")
     for _ in range(6):  # until the market has moved while nobody saw it
-        resting, cut = paper.orders.query("status == 'open'"), time.time()
+        cut = time.time()
         venue.sandbox.fault("drop", for_=2)
         until(lambda: live.state is not FeedState.LIVE)
+        time.sleep(0.2)  # what filled before has been told by now
+        resting = paper.orders.query("status == 'open'")
         assert live.ready(timeout=30)
         missed = live.trades.query("source == 'backfill'").loc[pd.Timestamp(cut, unit="s", tz="UTC") :]
         buys, sells = resting.query("side == 'buy'"), resting.query("side == 'sell'")
@@ -120,7 +122,8 @@ def test_what_the_market_trades_while_the_socket_is_cut_fills_what_rests(venue: 
         if met:
             break
     until(lambda: bool(paper.fills["time"].isin(missed.index).any()))
-    late = paper.fills[paper.fills["time"].isin(missed.index)]
+    fills = paper.fills
+    late = fills[fills["time"].isin(missed.index)]
     assert late["maker"].all()
     assert set(late["order"]) <= met
     paper.close()
