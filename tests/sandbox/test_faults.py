@@ -347,7 +347,7 @@ class TestFelt:
 
             def listen() -> ClientConnection:
                 connection = opened.enter_context(
-                    connect(sandbox.hosts.ws_api, compression=None, proxy=None, close_timeout=0.5)
+                    connect(str(sandbox.hosts.ws_api), compression=None, proxy=None, close_timeout=0.5)
                 )
                 connection.send(BINANCE.user_subscribe(sandbox.key, time.time_ns() // 1_000, 1))
                 assert _update(connection)["status"] == 200
