@@ -36,6 +36,11 @@ QUIET = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
 TOKEN = "papertape-test"
+THEIRS = re.compile(
+    r"(reading 'schema'|'filebrowser:open-path' not registered).*/static/notebook/notebook_core\.", re.DOTALL
+)
+"""What Notebook 7.6 does wrong by itself while a page is opened: its shortcuts look at their own settings before they
+are there (an empty notebook's page complains, too), and its files ask for a command that a notebook's page lacks."""
 
 
 @dataclass
@@ -44,6 +49,11 @@ class Watched:
 
     page: Any
     complaints: list[str] = field(default_factory=list)
+
+    def complain(self, error: Any) -> None:
+        """Remember what went wrong in the page, unless the front end does it without us."""
+        if not THEIRS.search(f"{error}{error.stack}"):
+            self.complaints.append(str(error))
 
     def until(self, condition: str, seconds: float = 30.0) -> None:
         """Wait until a JavaScript expression is true."""
@@ -71,13 +81,13 @@ def browser() -> Iterator[Any]:
 def watched(browser: Any, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """A new page; what it complains about fails the test. ``SCREENSHOTS`` names a folder for pictures of the end."""
     watched = Watched(browser.new_page(viewport={"width": 1200, "height": 800}))
-    watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+    watched.page.on("pageerror", watched.complain)
     yield watched
     folder = os.environ.get("SCREENSHOTS")
     if folder:
         watched.page.screenshot(path=str(Path(folder) / f"{request.node.name}.png"))
     watched.page.close()
-    assert not watched.complaints
+    assert not watched.complaints, watched.complaints
 
 
 @dataclass
