@@ -45,11 +45,15 @@ QUOTE = Quote("BTC/USDT", 99.0, 9.0, 101.0, 9.0)
 ORDERS = 50
 ROUNDS = 15
 PAST = 100_000
-OWN_WORK = 450e-6
-"""Seconds of CPU an order may cost. Wished for are 150 µs; 330 to 410 were measured on a machine that is none of the
-fastest. The profile is flat: exact money, three entries, two looks at the halt flag, the fill simulator."""
-DURABLE = 0.7
-"""Of the throughput of the bare transaction. Wished for is 0.8; 0.76 to 0.92 was measured, as the disk pleased."""
+OWN_WORK = 380e-6
+"""Seconds of CPU an order may cost. Wished for are 150 µs; 260 to 320 were measured on a busy machine that is none of
+the fastest: 707,000 instructions, three quarters of them Python's own. The profile is flat: exact money, three entries,
+the risk checks, the fill simulator."""
+AGAIN = 15e-6
+"""The same for an order that was placed already; 2 to 7 µs were measured."""
+DURABLE = 0.75
+"""Of the throughput of the bare transaction. Wished for is 0.8; 0.92 to 1.07 was measured on a busy disk, whose fsync
+took 5 ms. Without its fsync the journal costs 80 µs of CPU an order and the bare transaction 21."""
 
 
 class Still:
@@ -186,7 +190,7 @@ def test_the_kits_own_work_on_an_order_is_small() -> None:
     print(f"\na paper order {new * 1e6:4.0f} µs of our own work\nthe same again {again * 1e6:3.0f} µs")
     journal.close()
     assert new < OWN_WORK
-    assert again < 50e-6
+    assert again < AGAIN
 
 
 @pytest.mark.bench
