@@ -145,7 +145,6 @@ class FastConnection(WSListener):
             await self._transport.wait_disconnected()
         except Exception as error:  # why the library ended it
             cause = error
-        self._hand_on()
         self._ended(self._reason(cause))
 
     def say(self, text: str) -> None:
@@ -165,22 +164,19 @@ class FastConnection(WSListener):
         return False
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A frame; the last one of a read has all of it handed on."""
+        """A frame. With the last one of a read all of it is handed on: one reading of the clock for what came together.
+        (The library marks a last one also where it stops at a frame that breaks the protocol.)"""
         if frame.payload_size > CONTROL and frame.fin and self._joined is None:
             self._messages.append(frame.get_payload_as_bytes())
         else:
             self._heed(transport, frame)
         if frame.last_in_buffer:
-            self._hand_on()
+            if self._messages:
+                messages, self._messages = self._messages, []
+                self._receive(messages, self._clock.now())
             if self._coalesce:
                 transport.underlying_transport.pause_reading()
                 self._loop.call_later(self._coalesce, self._resume)
-
-    def _hand_on(self) -> None:
-        """One reading of the clock for all that came together."""
-        if self._messages:
-            messages, self._messages = self._messages, []
-            self._receive(messages, self._clock.now())
 
     def _resume(self) -> None:
         if not self._transport.is_disconnected:

@@ -336,9 +336,9 @@ def test_a_server_that_goes_silent_without_hanging_up_is_noticed(monkeypatch: py
     played(story)
 
 
-def test_a_frame_that_breaks_the_protocol_ends_the_connection() -> None:
+def test_a_frame_that_breaks_the_protocol_ends_the_connection_after_what_came_with_it_is_told() -> None:
     async def handler(socket: ServerConnection) -> None:
-        socket.transport.write(b"\x83\x00")  # no such kind of frame
+        socket.transport.write(b"\x81\x03one\x83\x00")  # no such kind of frame
         await socket.wait_closed()
 
     async def story() -> None:
@@ -346,6 +346,7 @@ def test_a_frame_that_breaks_the_protocol_ends_the_connection() -> None:
             ear = Ear()
             await ear.listen(url)
             await ear.until(lambda: ear.reasons)
+            assert ear.messages == [b"one"]
             assert ear.reasons[0].startswith("the connection broke: ")
 
     played(story)
@@ -358,7 +359,7 @@ def test_a_message_in_too_many_pieces_or_pieces_out_of_order_end_the_connection(
     broken: list[bytes] = []
 
     async def handler(socket: ServerConnection) -> None:
-        socket.transport.write(broken[-1])
+        socket.transport.write(b"\x81\x03one" + broken[-1])
         await socket.wait_closed()
 
     async def story() -> None:
@@ -372,7 +373,7 @@ def test_a_message_in_too_many_pieces_or_pieces_out_of_order_end_the_connection(
                 ear = Ear()
                 await ear.listen(url)
                 await ear.until(lambda ear=ear: ear.reasons)  # type: ignore[misc]  # it is bound to its own round
-                assert ear.messages == []
+                assert ear.messages == [b"one"]  # it came before
                 assert ear.reasons[0].startswith("the connection broke: ")
 
     played(story)
