@@ -57,6 +57,11 @@ class Gate:
         self._ledger, self._clock, self._name = ledger, clock, name
         self._instruments, self._picture = instruments, picture
 
+    def mind_the_day(self) -> None:
+        """Have the day's loss counted from its beginning, not from its first order, where it is limited."""
+        if self.limits.daily_loss is not None:
+            self.lost_today()
+
     def look(self, symbol: str) -> View:
         """The instrument and its picture now; asking may open what shows it."""
         return View(self._instruments(symbol), self._picture(symbol))

@@ -121,7 +121,8 @@ def in_words(record: OrderRecord) -> str:
 
 
 class Watch:
-    """Looks at an account's flag, whoever sets it: thread ``kit-halt-<account>``. It never waits for a market."""
+    """Looks at an account's flag, whoever sets it, and at its day: thread ``kit-halt-<account>``. It never waits for a
+    market."""
 
     def __init__(self, desk: Desk, clock: Clock, *, every: float = EVERY) -> None:
         self.last_error = ""
@@ -156,6 +157,7 @@ class Watch:
         while not self._closed.wait(min(SLOWEST, self._every * 2**self._attempts)):
             try:
                 self.look()
+                self._desk.gate.mind_the_day()
                 self.last_error = ""
             except Exception as error:  # the disk's or a mistake: it may go better next time, and there must be one
                 self.last_error = str(error)

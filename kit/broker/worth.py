@@ -63,8 +63,9 @@ class Worth:
     def lost_today(self) -> Decimal | None:
         """What trading has lost since 00:00 UTC, above 0 a loss; None while a position has no price.
 
-        It is the profit of all positions, fees among it, against what it was at the first look of the day, which comes
-        before the day's first order; the journal keeps that. Fees taken in a third asset are not in it.
+        It is the profit of all positions, fees among it, against what it was at the first look of the day, which the
+        account's watch takes at 00:00 UTC, or when the account is opened; the journal keeps that. Fees taken in a third
+        asset are not in it.
         """
         profit = self._profit()
         return None if profit is None else self._began(profit) - profit

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from kit.broker.halting import Watch
 from kit.broker.worth import Worth
 from kit.clock import DAY
+from kit.errors import RiskRefused
 from kit.model import OrderRequest, OrderType, Quote, Side
 from kit.orders.ids import Intent
+from kit.orders.risk import Limits
 
 World = Any  # the fixture of conftest.py
 
@@ -62,6 +67,19 @@ def test_a_new_day_begins_with_what_there_is_then(world: World, worth: Worth) ->
     assert worth.lost_today() == 0
     world.market.show(89, 91)
     assert worth.lost_today() == Decimal("0.4995") * 10
+
+
+def test_the_day_begins_at_midnight_and_not_with_its_first_order(world: World, worth: Worth) -> None:
+    world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("a"))
+    world.clock.advance(DAY)
+    world.desk.gate.limits, world.desk.gate.lost_today = Limits(daily_loss=Decimal(10)), worth.lost_today
+    with closing(Watch(world.desk, world.clock, every=0.01)):
+        give_up = time.monotonic() + 5
+        while world.desk.journal.get("day") is None and time.monotonic() < give_up:
+            time.sleep(0.01)
+        world.market.show(69, 71)
+    with pytest.raises(RiskRefused, match="daily_loss"):
+        world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("b"))
 
 
 def test_a_restart_does_not_forgive_the_day(world: World, worth: Worth) -> None:
