@@ -133,6 +133,8 @@ class World:
         self._late: list[tuple[int, int]] = []
         """When frames came that had been on their way for long, and how long: the later, the less."""
         self.error: Exception | None = None
+        self._arrived: dict[int, list[bytes]] = {}
+        """What a connection has brought at this moment."""
         self._links: set[int] = set()
         """Those that stand, as far as we know."""
         self.halted = 0
@@ -370,12 +372,20 @@ class World:
         if self.now - sent > SECOND:
             self._came_late(self.now - sent)
         self.note("frame", link, *told)
-        self.supervisor.received(link, [frame], self.local)
-        self._look_at_touched()
+        if link not in self._arrived:
+            self.at(self.now, self._hand_on, link)
+        self._arrived.setdefault(link, []).append(frame)
+
+    def _hand_on(self, link: int) -> None:
+        """What comes at one moment is read together."""
+        if frames := self._arrived.pop(link, None):
+            self.supervisor.received(link, frames, self.local)
+            self._look_at_touched()
 
     def hear_ended(self, link: int, reason: str, retry_after: float) -> None:
         if self._asleep(self.hear_ended, link, reason, retry_after):
             return
+        self._hand_on(link)
         self._links.discard(link)
         self.note("ended", link, reason, retry_after)
         self.supervisor.ended(link, reason, self.local, retry_after)
