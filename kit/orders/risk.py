@@ -130,7 +130,8 @@ def open_order_count(context: Context) -> str | None:
     if most is None or context.open_orders < most:
         return None
     return (
-        f"{context.open_orders} orders are open in {context.instrument.symbol}, the limit is {most}; cancel some first"
+        f"{context.open_orders} orders are open in {context.instrument.symbol}, the limit is {most}; "
+        "cancel some first, or raise open_orders"
     )
 
 
@@ -152,7 +153,7 @@ def collar(context: Context) -> str | None:
     how = "market at" if request.price is None else "limit"
     return (
         f"{request.side} {how} {plain(price)} is more than {share:%} through the market at {plain(anchor)}; "
-        f"the collar ends at {plain(context.instrument.price(edge))}"
+        f"the collar ends at {plain(context.instrument.price(edge))}: stay within it, or widen the limits' collar"
     )
 
 
@@ -166,7 +167,7 @@ def order_notional(context: Context) -> str | None:
     worth = context.request.qty * price
     if worth <= most:
         return None
-    return _too_much(context, "the order is worth", worth, "one order", most)
+    return _too_much(context, "the order is worth", worth, "order_notional", most)
 
 
 def position_notional(context: Context) -> str | None:
@@ -180,7 +181,7 @@ def position_notional(context: Context) -> str | None:
     worth = (held + context.open_buys + context.request.qty) * price
     if worth <= most:
         return None
-    return _too_much(context, "the position would be worth", worth, "one position", most)
+    return _too_much(context, "the position would be worth", worth, "position_notional", most)
 
 
 def daily_loss(context: Context) -> str | None:
@@ -235,6 +236,6 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _too_much(context: Context, what: str, worth: Decimal, of_what: str, most: Decimal) -> str:
+def _too_much(context: Context, what: str, worth: Decimal, limit: str, most: Decimal) -> str:
     quote = context.instrument.quote
-    return f"{what} {plain(worth)} {quote}, the limit for {of_what} is {plain(most)}; ask for less or raise the limit"
+    return f"{what} {plain(worth)} {quote}, the limit is {plain(most)}; ask for less or raise {limit}"
