@@ -38,7 +38,7 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
 @pytest.fixture
 def live(venue: Venue) -> Iterator[Live]:
     live = venue.live(SYMBOL)
-    assert live.ready(timeout=20)
+    until(lambda: live.age < 1 and live.ready(timeout=0))  # what a test before has muted is missed by the next frame
     yield live
     assert venue.sandbox is not None
     venue.sandbox.clear_faults()
@@ -145,8 +145,6 @@ def test_an_account_may_demand_a_fresher_picture(venue: Venue, live: Live, openi
     assert loose.buy(SYMBOL, "0.01", price=below(live, "0.05"), key="patient").status is OrderStatus.OPEN
     loose.cancel_all()
     loose.close()
-    venue.sandbox.clear_faults()
-    until(lambda: live.age < 1)  # what the silence has cost is known by then
 
 
 def test_a_taken_order_nobody_answered_for_is_found_by_its_id(venue: Venue, account: kit.Broker) -> None:
