@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from decimal import Decimal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from kit.broker.broker import Broker
     from kit.net.live import Live
 
+log = logging.getLogger("kit.research.run")
 PATIENCE = 0.5
 """Seconds the session's thread waits for news before it looks whether it was stopped."""
 ROOM = 0.001
@@ -33,7 +35,8 @@ class Session:
     """A strategy at work, in a thread of its own. ``stop()`` ends it; its orders stay as they are.
 
     ``bars`` counts decisions; ``refusals`` keeps the last hundred orders that were refused, with the time (UTC) and
-    the reason; ``error`` is what ended a failed session: no order leaves after it.
+    the reason; ``error`` is what ended a failed session (its log ``kit.research.run`` says so, which a notebook shows):
+    no order leaves after it.
     """
 
     def __init__(self, strategy: Strategy, broker: Broker, live: Live) -> None:
@@ -89,6 +92,10 @@ class Session:
                 decided = self._decide_after(decided)
         except Exception as error:  # the thread's last word: kept, shown, and no order after it
             self.error = error
+            log.error(  # noqa: TRY400 - its traceback is in ``error``, for whoever wants to read it
+                "%s has failed and orders nothing any more: %s: %s. What it has open stays open",
+                self.name, type(error).__name__, error,
+            )  # fmt: skip
 
     def _news(self, version: int) -> int:
         try:

@@ -91,7 +91,9 @@ def test_running_the_cell_again_replaces_the_session(broker: kit.Broker, live: L
     second.stop()
 
 
-def test_a_strategy_that_fails_is_stopped_and_says_why(broker: kit.Broker, live: Live) -> None:
+def test_a_strategy_that_fails_is_stopped_and_says_why(
+    broker: kit.Broker, live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(kit.Strategy):
         def next(self) -> None:
             raise ZeroDivisionError("no volume")
@@ -101,6 +103,7 @@ def test_a_strategy_that_fails_is_stopped_and_says_why(broker: kit.Broker, live:
     assert "ZeroDivisionError: no volume" in repr(session)
     session.stop()
     assert session.state == "failed"
+    assert ["ZeroDivisionError: no volume" in line for line in caplog.messages if "orders nothing" in line] == [True]
 
 
 def test_a_refused_order_is_kept_with_its_reason_and_the_session_goes_on(broker: kit.Broker, live: Live) -> None:
