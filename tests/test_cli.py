@@ -151,7 +151,7 @@ def connected(monkeypatch: pytest.MonkeyPatch, shared_sandbox: Handle) -> list[s
 
 def test_record_writes_a_tape_and_says_what_is_on_it(capsys: Capture, connected: list[str], tmp_path: Path) -> None:
     path = tmp_path / "tape.jsonl.gz"
-    assert cli.main(["record", "BTC/USDT", "ETH/USDT", "--interval", "1s", "--seconds", "4", "--out", str(path)]) == 0
+    assert cli.main(["record", "BTC/USDT", "ETH/USDT", "--interval", "1s", "--seconds", "8", "--out", str(path)]) == 0
     assert connected == ["sandbox"]
     printed = capsys.readouterr()
     assert "BTC/USDT LIVE, ETH/USDT" in printed.err
