@@ -11,10 +11,11 @@
 For education and research; no advice. Simulated results promise nothing.
 """
 
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from kit import errors
-from kit.broker.accounts import journal, live, paper
-from kit.broker.broker import Broker
-from kit.broker.order import Order
 from kit.market.candles import resample
 from kit.market.feed import FeedState
 from kit.model import (
@@ -32,16 +33,21 @@ from kit.model import (
     Trade,
 )
 from kit.notebook import install_if_ipython, load_ipython_extension, unload_ipython_extension
-from kit.notebook.chart import chart
 from kit.notebook.nest import nest_asyncio
-from kit.orders.freshness import Freshness
-from kit.orders.risk import Limits
-from kit.research.backtest import backtest
-from kit.research.indicators import atr, ema, highest, lowest, rsi, sma, stdev
-from kit.research.report import Result
-from kit.research.run import Session, run
-from kit.research.strategy import Strategy
 from kit.venue import Venue, connect
+
+if TYPE_CHECKING:
+    from kit.broker.accounts import journal, live, paper
+    from kit.broker.broker import Broker
+    from kit.broker.order import Order
+    from kit.notebook.chart import chart
+    from kit.orders.freshness import Freshness
+    from kit.orders.risk import Limits
+    from kit.research.backtest import backtest
+    from kit.research.indicators import atr, ema, highest, lowest, rsi, sma, stdev
+    from kit.research.report import Result
+    from kit.research.run import Session, run
+    from kit.research.strategy import Strategy
 
 __version__ = "0.1.0"
 
@@ -87,6 +93,30 @@ __all__ = [
     "stdev",
     "unload_ipython_extension",
 ]
+
+
+_LATER = {
+    "kit.broker.accounts": ("journal", "live", "paper"),
+    "kit.broker.broker": ("Broker",),
+    "kit.broker.order": ("Order",),
+    "kit.notebook.chart": ("chart",),
+    "kit.orders.freshness": ("Freshness",),
+    "kit.orders.risk": ("Limits",),
+    "kit.research.backtest": ("backtest",),
+    "kit.research.indicators": ("atr", "ema", "highest", "lowest", "rsi", "sma", "stdev"),
+    "kit.research.report": ("Result",),
+    "kit.research.run": ("Session", "run"),
+    "kit.research.strategy": ("Strategy",),
+}
+"""What is loaded when it is first asked for: market data alone needs none of it."""
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _LATER.items():
+        if name in names:
+            globals()[name] = found = getattr(import_module(module), name)
+            return found
+    raise AttributeError(f"module 'kit' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

@@ -10,5 +10,5 @@ def test_tab_offers_the_face_and_not_the_rooms_behind_it() -> None:
 
 
 def test_what_the_face_hands_on_goes_by_the_same_name_in_help_and_errors() -> None:
-    functions = {name: vars(kit)[name] for name in kit.__all__ if hasattr(vars(kit)[name], "__name__")}
+    functions = {name: getattr(kit, name) for name in kit.__all__ if hasattr(getattr(kit, name), "__name__")}
     assert {name for name, thing in functions.items() if thing.__name__ != name} <= {"errors"}  # that is a module
