@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from math import inf
 from typing import ClassVar
 
+from kit.clock import SECOND
 from kit.errors import BookUnsynced, SequenceGap
 from kit.market.audit import Audit, Difference
-from kit.market.book import Book, BookRule
+from kit.market.book import CHECKED, Book, BookRule
 from kit.market.feed import FeedEvent
 from kit.market.quote_ring import QuoteRing
 from kit.market.strand import DEPTH, GRACE, Ask, Due, Gap, Host, Need, Strand
-from kit.model import BookDelta, BookSnapshot, Channel, Quote
+from kit.model import BookDelta, BookSnapshot, Channel, Levels, Quote
 
+LATELY = SECOND
+"""µs by which the change of a book may come before the trade that made it."""
 EVERYTHING = (0.0, 0.0, inf, inf)
 """A price range without ends: the lowest and highest that is known, and half way to them from the touch between."""
 
@@ -44,6 +47,8 @@ class BookStrand(Strand):
         self._behind: tuple[int, int] | None = None
         self._through = 0
         """The last update that the stream brought on this connection, in the book or not; 0 before any."""
+        self._overtaken: int | None = None
+        """When a trade came that no change of the book has come with, µs."""
 
     @property
     def complete(self) -> bool:
@@ -76,8 +81,10 @@ class BookStrand(Strand):
                     self._audit.take(event)
                 book.apply(event)
             else:
+                before = self._shown()
                 book.load(event)
                 self._awaited = None
+                self._replaced(before, now)
         except SequenceGap as gap:
             self._gap(str(gap), now)
             return
@@ -93,6 +100,30 @@ class BookStrand(Strand):
             reason = f"updates {self._through + 1} to {delta.first_id - 1} of the book never came"
             self._host.missed(Gap(min(self.feed.heard, now), now, reason, self.channel))
         self._through = delta.last_id
+
+    def _shown(self) -> tuple[Levels, Levels] | None:
+        """What readers see, None while they see nothing."""
+        book = self.book
+        return (book.bids(CHECKED), book.asks(CHECKED)) if book.synced else None
+
+    def _replaced(self, before: tuple[Levels, Levels] | None, now: int) -> None:
+        """Another connection tells the book anew, received at ``now``, and goes on from there. Where it is another one
+        than the connection before had told last, that one may have been mute."""
+        if before is not None and before != self._shown() and self.feed.heard <= now:
+            reason = "the book was another one when its next connection told it"
+            self._host.lost(Gap(self.feed.heard, now, reason, self.channel))
+            self._host.missed(Gap(self.feed.heard, now, reason, self.channel))
+
+    def overtaken(self, traded: int, now: int) -> None:
+        """A trade came at ``traded``: it has changed the book. Where no update carries an id nothing else tells of a
+        book that is mute while its best prices happen to stay."""
+        if not self._in_stream or not self._up or not self.book.synced or self.feed.heard > traded - LATELY:
+            self._overtaken = None
+        elif self._overtaken is None:
+            self._overtaken = now
+        elif now - self._overtaken > GRACE:
+            self._overtaken = None
+            self.renew(now, "the book stands still while trades come")
 
     @property
     def top(self) -> Quote | None:
@@ -215,7 +246,7 @@ class BookStrand(Strand):
             self.ask_for(Due(now))
 
     def _forget(self) -> None:
-        self._behind = self._awaited = None
+        self._behind = self._awaited = self._overtaken = None
         self.end_audit()
 
     def _blank(self) -> None:

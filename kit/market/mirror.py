@@ -226,6 +226,7 @@ class Mirror:
             self.trade.known(self.candle.last_trade, self.candle.feed.heard, now)
         if self.trade.complete:
             self.candle.trailing(last, self.trade.told, now)
+        self.depth.overtaken(self.trade.feed.heard, now)
         if quote is None or not book.synced or self.touch.feed.state is not FeedState.LIVE:
             return
         if quote.update_id:

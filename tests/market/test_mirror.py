@@ -16,6 +16,7 @@ import pytest
 from kit.clock import MINUTE, SECOND
 from kit.errors import BookUnsynced
 from kit.market import trade_strand
+from kit.market.book import BookRule
 from kit.market.candles import FLOATS, no_columns, open_times
 from kit.market.feed import Feed, FeedEvent, FeedState
 from kit.market.mirror import Mirror
@@ -595,6 +596,41 @@ def test_a_book_that_stands_still_while_quotes_move_on_is_not_shown() -> None:
     scene.prove()
     assert scene.state() is FeedState.LIVE
     assert scene.mirror.book.bids(99) == sorted(scene.venue.levels[1].items(), reverse=True)
+
+
+def in_stream() -> tuple[Scene, Callable[[], list[Any]]]:
+    """A venue that tells its book in the stream, without ids, and what tells it whole."""
+    scene = Scene(streamed=Streamed(book=BookRule.CONNECTION), stale_after=600)
+    whole = Ask(Need.BOOK, Channel.BOOK, None, None, 0, 0)
+    scene.up().answer()
+    scene.tell([scene.venue.answer(whole)]).tell(scene.venue.trade(scene.now, 100.5)).tell([scene.venue.quote()])
+    assert scene.state() is FeedState.LIVE
+    return scene, lambda: [scene.venue.answer(whole)]
+
+
+def test_a_book_without_ids_that_stands_still_while_trades_come_is_asked_for_anew() -> None:
+    scene, _ = in_stream()
+    scene.venue.level(1, 98.0, 5.0)  # below the best bid, and on a channel that is mute
+    scene.after(3).tell(scene.venue.trade(scene.now, 100.5))
+    for _ in range(2):
+        scene.mirror.tick(scene.now)
+        assert scene.mirror.depth.feed.state is FeedState.LIVE
+        scene.after(5)
+    scene.mirror.tick(scene.now)
+    assert [ask.need for ask in scene.mirror.asks(scene.now) if ask.channel is Channel.BOOK] == [Need.RENEWAL]
+
+
+@pytest.mark.parametrize("mute", [False, True])
+def test_a_book_that_the_next_connection_tells_otherwise_was_mute_on_the_one_before(mute: bool) -> None:
+    scene, whole = in_stream()
+    heard = scene.now
+    if mute:
+        scene.venue.level(1, 98.0, 5.0)
+    scene.after(3).tell(whole())
+    told = [(gap.start, gap.end, gap.channel) for gap in scene.mirror.gaps]
+    assert told == [(heard, scene.now, channel) for channel in (Channel.BOOK, Channel.QUOTE) if mute]
+    assert scene.state() is FeedState.LIVE
+    assert scene.mirror.book.bids(9) == sorted(scene.venue.levels[1].items(), reverse=True)
 
 
 def test_a_channel_that_fell_silent_beside_lively_ones_is_asked_after_until_it_is_subscribed_to_anew() -> None:
