@@ -33,7 +33,7 @@ class Manners:
         """Connections that have ended, and left none, since data last came."""
         self._vain = 0
         """Connections that were to take over and have ended since one last did."""
-        self._ended_at = self._vain_at = self._left_at = self._floor = 0
+        self._ended_at = self._vain_at = self._left_at = self._floor = self._down_at = 0
 
     def read(self, log: Iterable[tuple[Any, ...]]) -> None:
         for at, kind, *rest in log:
@@ -49,6 +49,8 @@ class Manners:
                     self._end(at, rest[0])
                 case "frame":
                     self._frame(*rest)
+                case "down":
+                    self._down_at = at
                 case "up":
                     self._up(*rest)
 
@@ -70,6 +72,7 @@ class Manners:
         else:
             self._paused(link, at - self._ended_at, self._fruitless)
         self._alive.add(link)
+        self._down_at = 0
 
     def _paused(self, link: int, waited: int, fruitless: int) -> None:
         """The longer it has been in vain, the longer the pause."""
@@ -98,7 +101,7 @@ class Manners:
         if link in self._leaving:
             self._left_at = at
         if not self._alive:
-            self._ended_at, self._vain = at, 0
+            self._ended_at, self._vain = self._down_at or at, 0  # a machine that sleeps hangs up when it wakes
             self._fruitless = 0 if self._left_at == at else self._fruitless + 1
         elif link > max(self._alive):
             self._vain_at = at
