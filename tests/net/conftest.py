@@ -27,6 +27,7 @@ from kit.net.stream import Streams
 from kit.net.supervisor import Backoff
 from kit.venues.base import Hosts
 from kit.venues.binance import BINANCE
+from tests.net.serving import end
 
 T = TypeVar("T")
 MINUTE = 60_000
@@ -241,12 +242,8 @@ class TinyVenue:
         return {"serverTime": self.now}
 
     def close(self) -> None:
-        async def end() -> None:
-            self._server.close()
-            await self._server.wait_closed()
-
         self.drop()
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(self._server), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

@@ -32,6 +32,7 @@ from kit.net.rest import Rest
 from kit.net.stream import Streams
 from kit.net.supervisor import Backoff
 from kit.venues.base import Hosts, MarketCodec
+from tests.net.serving import end
 
 T = TypeVar("T")
 START = 1_700_000_040 * SECOND // MINUTE * MINUTE
@@ -235,12 +236,8 @@ class Loopback:
         return response
 
     def close(self) -> None:
-        async def end() -> None:
-            self._server.close()
-            await self._server.wait_closed()
-
         self.drop()
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(self._server), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

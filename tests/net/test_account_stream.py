@@ -26,6 +26,7 @@ from kit.net.loop import Loop
 from kit.net.supervisor import Backoff
 from kit.venues.base import Key, Standing
 from kit.venues.binance import BINANCE
+from tests.net.serving import end
 
 Eventually = Callable[[Callable[[], object]], None]
 NOW = 1_700_000_000 * SECOND
@@ -60,8 +61,7 @@ class Door:
 
     def close(self) -> None:
         self.drop()
-        self._server.close()
-        self._do(self._server.wait_closed())
+        self._do(end(self._server))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
