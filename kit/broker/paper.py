@@ -15,7 +15,6 @@ neither does what traded before a cancel but was told of after it, for a cancel 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -247,7 +246,8 @@ class PaperGateway:
                     self._deliver(self._arrived[0])
                     self._arrived.pop(0)
             except Exception:  # a journal that can't be read just now: it is told again, which counts nothing twice
-                time.sleep(PROBE)
+                with self._woken:
+                    self._woken.wait(PROBE)
             self._open_again()
 
     def _open_again(self) -> None:

@@ -386,14 +386,19 @@ def test_where_ids_are_taken_again_nothing_is_ever_sent_twice(world: World, venu
     assert world.venue.sent == [record.client_id]
 
 
-def test_an_open_order_of_our_id_is_ours_whatever_the_clocks_say(world: World) -> None:
-    """Our clock was far ahead until the venue refused a timestamp; then it was set right and the order left."""
-    world.clock.advance(HOUR)
+def set_right_on_sending(world: World) -> None:
+    """Our clock is an hour ahead until an order has left."""
 
     def set_right() -> None:
         world.clock.time -= HOUR
 
+    world.clock.advance(HOUR)
     world.venue.before = set_right
+
+
+def test_an_open_order_of_our_id_is_ours_whatever_the_clocks_say(world: World) -> None:
+    """Our clock was far ahead until the venue refused a timestamp; then it was set right and the order left."""
+    set_right_on_sending(world)
     world.venue.lose_answer = True
     record = world.desk.place(limit_buy(), Intent.keyed("entry"))
     assert world.desk.ask(record.client_id).status is OrderStatus.OPEN
@@ -416,12 +421,7 @@ def test_an_open_order_of_our_id_that_was_asked_for_otherwise_is_not_ours(world:
 @pytest.mark.parametrize("lost", [False, True])
 def test_an_order_that_fills_at_once_is_ours_though_our_clock_was_ahead(world: World, *, lost: bool) -> None:
     """As above; the answer, or what the venue says when it is asked, is of an hour before the order was meant."""
-    world.clock.advance(HOUR)
-
-    def set_right() -> None:
-        world.clock.time -= HOUR
-
-    world.venue.before = set_right
+    set_right_on_sending(world)
     world.venue.lose_answer = lost
     record = world.desk.place(market_buy(), Intent.keyed("entry"))
     assert world.desk.ask(record.client_id).status is OrderStatus.FILLED

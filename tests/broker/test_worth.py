@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -72,11 +72,16 @@ def test_a_new_day_begins_with_what_there_is_then(world: World, worth: Worth) ->
 def test_the_day_begins_at_midnight_and_not_with_its_first_order(world: World, worth: Worth) -> None:
     world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("a"))
     world.clock.advance(DAY)
-    world.desk.gate.limits, world.desk.gate.lost_today = Limits(daily_loss=Decimal(10)), worth.lost_today
+    looked = threading.Event()
+
+    def lost_today() -> Decimal | None:
+        lost = worth.lost_today()
+        looked.set()
+        return lost
+
+    world.desk.gate.limits, world.desk.gate.lost_today = Limits(daily_loss=Decimal(10)), lost_today
     with closing(Watch(world.desk, world.clock, every=0.01)):
-        give_up = time.monotonic() + 5
-        while world.desk.journal.get("day") is None and time.monotonic() < give_up:
-            time.sleep(0.01)
+        assert looked.wait(5)
         world.market.show(69, 71)
     with pytest.raises(RiskRefused, match="daily_loss"):
         world.desk.place(order(Side.BUY, "0.5"), Intent.keyed("b"))
